@@ -1,0 +1,205 @@
+// Owns clusters, their databases and roles as the API takes and shows them.
+import { type Static, Type } from 'typebox'
+import { RESOURCE_NAME_PATTERN } from '../names.ts'
+import { Labels, Timestamp } from './common.ts'
+import { Operation } from './operations.ts'
+
+/** strict: writes stop without a replica; sync: falls back to the leader alone, and says so; async. */
+export const DURABILITIES = ['strict', 'sync', 'async'] as const
+export const Durability = Type.Union(DURABILITIES.map((durability) => Type.Literal(durability)))
+
+/** Values as text, a number or a boolean; each is checked against the parameter's own type. */
+export const Parameters = Type.Record(
+  Type.String({ pattern: '^[a-z_][a-z0-9_.]{0,62}$' }),
+  Type.Union([Type.String({ maxLength: 1024 }), Type.Number(), Type.Boolean()]),
+  { maxProperties: 100 },
+)
+
+export const ClusterSpec = Type.Object({
+  postgres_version: Type.String({ pattern: '^[0-9]{1,2}$' }),
+  instances: Type.Integer({ minimum: 1, maximum: 5 }),
+  gateways: Type.Integer({ minimum: 1, maximum: 3 }),
+  durability: Durability,
+  parameters: Parameters,
+  labels: Labels,
+})
+
+export const ClusterCreate = Type.Object(
+  {
+    name: Type.String({ pattern: RESOURCE_NAME_PATTERN }),
+    postgres_version: Type.Optional(Type.String({ pattern: '^[0-9]{1,2}$' })),
+    instances: Type.Optional(Type.Integer({ minimum: 1, maximum: 5, default: 3 })),
+    gateways: Type.Optional(Type.Integer({ minimum: 1, maximum: 3, default: 1 })),
+    durability: Type.Optional(Durability),
+    parameters: Type.Optional(Parameters),
+    labels: Type.Optional(Labels),
+  },
+  { additionalProperties: false },
+)
+/** PATCH changes what is given; PUT takes the whole of these. `parameters` is replaced as a whole. */
+export const ClusterUpdate = Type.Object(
+  {
+    durability: Type.Optional(Durability),
+    parameters: Type.Optional(Parameters),
+    labels: Type.Optional(Labels),
+  },
+  { additionalProperties: false, minProperties: 1 },
+)
+export const ClusterReplace = Type.Object(
+  { durability: Durability, parameters: Parameters, labels: Labels },
+  { additionalProperties: false },
+)
+export const ClusterDelete = Type.Object(
+  {
+    confirm: Type.String({ maxLength: 64, description: 'The name of the cluster' }),
+    purge: Type.Optional(
+      Type.Boolean({ description: 'Remove the data at once: there is no undo', default: false }),
+    ),
+  },
+  { additionalProperties: false },
+)
+
+export const CLUSTER_STATES = [
+  'creating',
+  'available',
+  'degraded',
+  'updating',
+  'failed',
+  'deleting',
+  'deleted',
+  'restoring',
+] as const
+
+/** Purposes: write and read are pooled (transaction mode); the direct ones are for sessions. */
+export const Endpoint = Type.Object({
+  purpose: Type.Union([
+    Type.Literal('write'),
+    Type.Literal('read'),
+    Type.Literal('write-direct'),
+    Type.Literal('read-direct'),
+    Type.Literal('stats'),
+  ]),
+  gateway: Type.String(),
+  address: Type.String(),
+  port: Type.Integer(),
+})
+
+export const Instance = Type.Object({
+  id: Type.String(),
+  name: Type.String(),
+  host: Type.String(),
+  address: Type.String(),
+  port: Type.Integer(),
+  role: Type.String({ description: 'leader, sync-replica, replica or unknown' }),
+  state: Type.String({ description: "Patroni's word: running, starting, …; unknown without a report" }),
+  streaming: Type.Boolean(),
+  timeline: Type.Union([Type.Integer(), Type.Null()]),
+  lag_bytes: Type.Union([Type.Integer(), Type.Null()]),
+  pending_restart: Type.Boolean(),
+  observed_at: Type.Union([Timestamp, Type.Null()]),
+})
+
+export const SizedParameter = Type.Object({
+  name: Type.String(),
+  value: Type.String(),
+  source: Type.Union([Type.Literal('sized'), Type.Literal('platform'), Type.Literal('user')]),
+  reason: Type.String(),
+})
+
+export const Cluster = Type.Object({
+  id: Type.String(),
+  name: Type.String(),
+  state: Type.Union(CLUSTER_STATES.map((state) => Type.Literal(state))),
+  message: Type.String({ description: 'One sentence: how it is, and what is missing' }),
+  spec: ClusterSpec,
+  version: Type.Integer({ description: 'Grows with each change of the spec; the ETag' }),
+  endpoints: Type.Array(Endpoint),
+  instances: Type.Array(Instance),
+  parameters: Type.Array(SizedParameter),
+  running_operation_id: Type.Union([Type.String(), Type.Null()]),
+  created_at: Timestamp,
+  deleted_at: Type.Union([Timestamp, Type.Null()]),
+  purge_at: Type.Union([Timestamp, Type.Null()], {
+    description: 'Until then a deleted cluster can be brought back',
+  }),
+})
+
+/** Shown once, in the reply that created them. */
+export const Credentials = Type.Object({
+  role: Type.String(),
+  password: Type.String(),
+  database: Type.Union([Type.String(), Type.Null()]),
+})
+export const ClusterAccepted = Type.Object({
+  cluster: Cluster,
+  operation: Operation,
+  credentials: Type.Optional(Credentials),
+})
+export const ClusterCa = Type.Object({ pem: Type.String() })
+
+export const ParameterEntry = Type.Object({
+  name: Type.String(),
+  type: Type.String(),
+  minimum: Type.Optional(Type.Number()),
+  maximum: Type.Optional(Type.Number()),
+  unit: Type.Optional(Type.String()),
+  values: Type.Optional(Type.Array(Type.String())),
+  requires_restart: Type.Boolean(),
+})
+
+const PgName = Type.String({
+  minLength: 1,
+  maxLength: 63,
+  description: 'Any characters except NUL, at most 63 bytes',
+})
+export const Database = Type.Object({
+  name: Type.String(),
+  owner: Type.String(),
+  size_bytes: Type.Integer(),
+  encoding: Type.String(),
+})
+export const DatabaseCreate = Type.Object(
+  { name: PgName, owner: Type.Optional(PgName) },
+  { additionalProperties: false },
+)
+export const Role = Type.Object({
+  name: Type.String(),
+  login: Type.Boolean(),
+  connection_limit: Type.Integer({ description: '-1: none' }),
+  member_of: Type.Array(Type.String()),
+})
+export const RoleCreate = Type.Object(
+  {
+    name: PgName,
+    password: Type.Optional(
+      Type.String({ maxLength: 1024, description: 'Printable ASCII, 12 to 128; generated if left out' }),
+    ),
+    /** read: SELECT on everything in the database; write: DML too; none: what you grant. */
+    access: Type.Optional(Type.Union([Type.Literal('none'), Type.Literal('read'), Type.Literal('write')])),
+    database: Type.Optional(PgName),
+  },
+  { additionalProperties: false },
+)
+export const RoleAccepted = Type.Object({
+  operation: Operation,
+  credentials: Type.Optional(Credentials),
+})
+export const OperationAccepted = Type.Object({ operation: Operation })
+
+export type ClusterSpec = Static<typeof ClusterSpec>
+export type ClusterCreate = Static<typeof ClusterCreate>
+export type ClusterUpdate = Static<typeof ClusterUpdate>
+export type ClusterDelete = Static<typeof ClusterDelete>
+export type ClusterState = (typeof CLUSTER_STATES)[number]
+export type Cluster = Static<typeof Cluster>
+export type ClusterAccepted = Static<typeof ClusterAccepted>
+export type Credentials = Static<typeof Credentials>
+export type Durability = Static<typeof Durability>
+export type Endpoint = Static<typeof Endpoint>
+export type Instance = Static<typeof Instance>
+export type SizedParameter = Static<typeof SizedParameter>
+export type ParameterEntry = Static<typeof ParameterEntry>
+export type Database = Static<typeof Database>
+export type Role = Static<typeof Role>
+export type RoleAccepted = Static<typeof RoleAccepted>
+export type OperationAccepted = Static<typeof OperationAccepted>

@@ -1,0 +1,99 @@
+// Owns the desired state of one host: what the control plane renders and an agent applies. An agent
+// needs to know nothing about a service but this, so a new kind of service changes no agent.
+import { type Static, Type } from 'typebox'
+
+/** Programs an agent may run. A HostSpec names them; the agent alone maps a name to a path. */
+export const PROGRAMS = ['etcd', 'patroni', 'haproxy', 'pgbouncer', 'pgbackrest'] as const
+
+const Name = Type.String({ pattern: '^[a-z][a-z0-9_.-]{0,63}$' })
+/** A path below the host's root, without `..`; the agent checks again before it touches anything. */
+export const RelativePath = Type.String({
+  pattern: '^[a-z0-9_][A-Za-z0-9_.-]*(/[a-z0-9_][A-Za-z0-9_.-]*)*$',
+  maxLength: 200,
+})
+
+/** A configuration file; 0600 and owned by the service user, as most of them hold a secret. */
+export const HostFile = Type.Object(
+  { path: RelativePath, content: Type.String({ maxLength: 262_144 }) },
+  { additionalProperties: false },
+)
+
+/** How the agent learns whether a service does its work, beyond being a live process. */
+export const Probe = Type.Union([
+  Type.Object({ kind: Type.Literal('none') }),
+  Type.Object({ kind: Type.Literal('tcp'), address: Type.String(), port: Type.Integer() }),
+  Type.Object({
+    kind: Type.Literal('etcd'),
+    address: Type.String(),
+    port: Type.Integer(),
+    caPem: Type.String(),
+  }),
+  Type.Object({
+    kind: Type.Literal('patroni'),
+    address: Type.String(),
+    port: Type.Integer(),
+    caPem: Type.String(),
+  }),
+])
+
+export const HostService = Type.Object(
+  {
+    name: Name,
+    /** What the service is part of (`clu_…` or `dcs`), for logs and removal. */
+    owner: Type.String({ maxLength: 64 }),
+    program: Type.Union(PROGRAMS.map((program) => Type.Literal(program))),
+    args: Type.Array(Type.String({ maxLength: 4096 }), { maxItems: 64 }),
+    /** The whole environment: nothing is inherited (DESIGN 11: libpq would read root's files). */
+    env: Type.Record(Type.String({ pattern: '^[A-Z_][A-Z0-9_]*$' }), Type.String()),
+    /** A change of these files restarts the service. */
+    restartOn: Type.Array(RelativePath),
+    /** A change of these files sends `reloadSignal`. */
+    reloadOn: Type.Array(RelativePath),
+    reloadSignal: Type.Union([Type.Literal('SIGHUP'), Type.Literal('SIGUSR2')]),
+    /** Asks for an orderly end; after `stopTimeoutMs` the agent sends SIGKILL. */
+    stopSignal: Type.Union([
+      Type.Literal('SIGTERM'),
+      Type.Literal('SIGINT'),
+      Type.Literal('SIGQUIT'),
+      Type.Literal('SIGUSR1'),
+    ]),
+    stopTimeoutMs: Type.Integer({ minimum: 100, maximum: 600_000 }),
+    probe: Probe,
+  },
+  { additionalProperties: false },
+)
+
+export const HostSpec = Type.Object(
+  {
+    /** Grows with every change; an agent never applies a spec older than the one it has. */
+    revision: Type.Integer({ minimum: 0 }),
+    hostId: Type.String(),
+    /** Made 0700 for the service user if missing; never removed by applying a spec. */
+    directories: Type.Array(RelativePath),
+    files: Type.Array(HostFile),
+    services: Type.Array(HostService),
+  },
+  { additionalProperties: false },
+)
+
+export type HostSpec = Static<typeof HostSpec>
+export type HostService = Static<typeof HostService>
+export type HostFile = Static<typeof HostFile>
+export type Probe = Static<typeof Probe>
+export type Program = (typeof PROGRAMS)[number]
+
+/** Where things are below a host's root. Services write only to `data/`, `run/` and `log/`. */
+export const HOST_LAYOUT = {
+  /** Identity, last spec and task results: the agent's own, 0700, unreadable for services. */
+  agent: 'agent',
+  /** s6 scan directory. */
+  services: 'services',
+  /** Rendered files, `config/<service>/…`. */
+  config: 'config',
+  /** Data directories, `data/<instance or member>`. */
+  data: 'data',
+  /** Sockets; kept short, as a unix socket's path has at most 107 bytes. */
+  run: 'run',
+  /** s6-log directories, `log/<service>`. */
+  log: 'log',
+} as const

@@ -1,0 +1,215 @@
+// Owns what control plane and agents say to each other: JSON over mTLS, agents always call. Both
+// sides parse with these schemas, because each treats the other's input as hostile.
+import { type Static, Type } from 'typebox'
+import { HostSpec, PROGRAMS, RelativePath } from './host-spec.ts'
+
+/** In every path (`/agent/v1/…`). A control plane serves the previous one for as long as agents use it. */
+export const PROTOCOL_PATH = '/agent/v1'
+/** How long the control plane holds a `sync` open when it has nothing to say. */
+export const SYNC_HOLD_MS = 25_000
+
+export const HostFacts = Type.Object({
+  agentVersion: Type.String(),
+  os: Type.String(),
+  cpuCount: Type.Integer({ minimum: 1 }),
+  /** What clusters may use: a simulated host reports its share of the machine. */
+  memoryBytes: Type.Integer({ minimum: 1 }),
+  diskBytes: Type.Integer({ minimum: 0 }),
+  diskFreeBytes: Type.Integer({ minimum: 0 }),
+  /** Absolute; every rendered path starts with it. */
+  root: Type.String({ pattern: '^/[A-Za-z0-9_./-]+$', maxLength: 80 }),
+  /** The operating system user that services run as, and the one that the agent runs as. */
+  serviceUser: Type.String({ pattern: '^[a-z_][a-z0-9_-]{0,31}$' }),
+  agentUser: Type.String({ pattern: '^[a-z_][a-z0-9_-]{0,31}$' }),
+  /** Version of each program that was found, e.g. `{ patroni: '3.0.2' }`. */
+  programs: Type.Record(
+    Type.Union(PROGRAMS.map((program) => Type.Literal(program))),
+    Type.String({ maxLength: 64 }),
+  ),
+  /** Directory of binaries per installed PostgreSQL major, e.g. `{ '15': '/usr/lib/postgresql/15/bin' }`. */
+  postgresql: Type.Record(
+    Type.String({ pattern: '^[0-9]{1,2}$' }),
+    Type.String({ pattern: '^/[A-Za-z0-9_./-]+$', maxLength: 120 }),
+  ),
+})
+
+/** What an instance's Patroni says of itself; `null` where it does not know. */
+export const PatroniStatus = Type.Object({
+  /** Patroni's `role`: both vocabularies (`master`, `primary`) are mapped to `leader`. */
+  role: Type.Union([
+    Type.Literal('leader'),
+    Type.Literal('sync-replica'),
+    Type.Literal('replica'),
+    Type.Literal('unknown'),
+  ]),
+  /** Patroni's `state`: running, starting, creating replica, stopped, … */
+  state: Type.String({ maxLength: 64 }),
+  /** A replica that receives WAL from its leader now. */
+  streaming: Type.Boolean(),
+  timeline: Type.Union([Type.Integer(), Type.Null()]),
+  /** Bytes of WAL written (leader) or replayed (replica), as a decimal string: it exceeds 2^53 in theory. */
+  walPosition: Type.Union([Type.String({ pattern: '^[0-9]{1,20}$' }), Type.Null()]),
+  pendingRestart: Type.Boolean(),
+  serverVersion: Type.Union([Type.Integer(), Type.Null()]),
+  /** Names of streaming replicas that the leader sees, with PostgreSQL's sync_state. */
+  replicas: Type.Array(
+    Type.Object({
+      name: Type.String({ maxLength: 64 }),
+      state: Type.String({ maxLength: 64 }),
+      syncState: Type.String({ maxLength: 64 }),
+    }),
+    { maxItems: 64 },
+  ),
+})
+
+export const ServiceStatus = Type.Object({
+  name: Type.String({ maxLength: 64 }),
+  state: Type.Union([Type.Literal('up'), Type.Literal('down')]),
+  /** The probe's verdict; without a probe, the same as up. */
+  ready: Type.Boolean(),
+  pid: Type.Union([Type.Integer(), Type.Null()]),
+  /** Seconds since epoch at which the present process started. */
+  sinceEpoch: Type.Union([Type.Integer(), Type.Null()]),
+  /** One sentence, for people. */
+  message: Type.String({ maxLength: 500 }),
+  patroni: Type.Optional(PatroniStatus),
+})
+
+const Connection = Type.Object({
+  /** A unix socket directory, or an address. */
+  host: Type.String(),
+  port: Type.Integer({ minimum: 1, maximum: 65_535 }),
+  user: Type.String(),
+  /** None over the unix socket: PostgreSQL knows the agent by its operating system user. */
+  password: Type.Optional(Type.String()),
+  database: Type.String(),
+  /** Set over TCP: TLS with this CA; without it the connection is a unix socket. */
+  caPem: Type.Optional(Type.String()),
+})
+
+const SqlStatement = Type.Object({
+  /** May hold placeholders $1…; a statement with none may be several in one text. */
+  text: Type.String({ maxLength: 65_536 }),
+  params: Type.Array(Type.Union([Type.String(), Type.Number(), Type.Boolean(), Type.Null()])),
+})
+
+const DcsAccess = Type.Object({
+  endpoints: Type.Array(Type.String({ pattern: '^https://' }), { minItems: 1 }),
+  caPem: Type.String(),
+  user: Type.Optional(Type.String()),
+  password: Type.Optional(Type.String()),
+})
+
+/** What a task does. Every action is idempotent: doing it twice ends as doing it once. */
+export const TaskAction = Type.Union([
+  /** Runs statements one after the other, each in its own transaction; returns the rows of each. */
+  Type.Object({
+    kind: Type.Literal('sql'),
+    connection: Connection,
+    /** Refuse when the instance is in recovery: the leader moved since the task was made. */
+    requireLeader: Type.Boolean(),
+    statements: Type.Array(SqlStatement, { minItems: 1, maxItems: 200 }),
+  }),
+  /** Turns authentication on, with `root` and this password; done already counts as success. */
+  Type.Object({ kind: Type.Literal('dcs-enable-auth'), dcs: DcsAccess, rootPassword: Type.String() }),
+  /** A user and role of the same name that may read and write keys below `prefix`, nothing else. */
+  Type.Object({
+    kind: Type.Literal('dcs-ensure-user'),
+    dcs: DcsAccess,
+    user: Type.String(),
+    password: Type.String(),
+    prefix: Type.String({ pattern: '^/howdah/[a-z0-9_]+/$' }),
+  }),
+  /** Removes the user, its role and all keys below `prefix`. */
+  Type.Object({
+    kind: Type.Literal('dcs-remove-user'),
+    dcs: DcsAccess,
+    user: Type.String(),
+    prefix: Type.String({ pattern: '^/howdah/[a-z0-9_]+/$' }),
+  }),
+  /** Calls the Patroni of this host. Returns `{ status, body }`; any HTTP status is a result. */
+  Type.Object({
+    kind: Type.Literal('patroni'),
+    address: Type.String(),
+    port: Type.Integer(),
+    caPem: Type.String(),
+    user: Type.String(),
+    password: Type.String(),
+    method: Type.Union([Type.Literal('GET'), Type.Literal('PATCH'), Type.Literal('POST')]),
+    path: Type.String({ pattern: '^/[a-z/]+$' }),
+    body: Type.Unknown(),
+  }),
+  /** Removes `data/<name>` for good. Refused while a service of the applied spec uses it. */
+  Type.Object({ kind: Type.Literal('remove-data'), path: RelativePath }),
+])
+
+export const Task = Type.Object({
+  id: Type.String({ pattern: '^tsk_[a-z0-9]{26}$' }),
+  /** The agent ends the task as failed after this. */
+  timeoutMs: Type.Integer({ minimum: 100, maximum: 86_400_000 }),
+  action: TaskAction,
+})
+
+export const TaskResult = Type.Object({
+  id: Type.String({ pattern: '^tsk_[a-z0-9]{26}$' }),
+  ok: Type.Boolean(),
+  /** What a successful action returns; at most 1 MiB of JSON. */
+  value: Type.Unknown(),
+  /** Empty when ok. Never holds a secret: it is shown to people. */
+  error: Type.String({ maxLength: 4000 }),
+  /** PostgreSQL's SQLSTATE or etcd's error, for the caller to branch on; empty if there is none. */
+  errorCode: Type.String({ maxLength: 64 }),
+})
+
+export const EnrolRequest = Type.Object({
+  token: Type.String({ maxLength: 200 }),
+  csrPem: Type.String({ maxLength: 16_384 }),
+})
+export const EnrolReply = Type.Object({
+  hostId: Type.String(),
+  certificatePem: Type.String(),
+  caPem: Type.String(),
+})
+export const RenewRequest = Type.Object({ csrPem: Type.String({ maxLength: 16_384 }) })
+export const RenewReply = Type.Object({ certificatePem: Type.String(), caPem: Type.String() })
+
+/** Held open until there is a newer spec, a task, or SYNC_HOLD_MS have passed. */
+export const SyncRequest = Type.Object({
+  /** Of the spec on the agent's disk, applied or being applied; -1 for none. */
+  heldRevision: Type.Integer({ minimum: -1 }),
+  facts: HostFacts,
+  /** Tasks that the agent knows, running or finished: they are not sent again. */
+  knownTasks: Type.Array(Type.String(), { maxItems: 1000 }),
+})
+export const SyncReply = Type.Object({
+  spec: Type.Optional(HostSpec),
+  tasks: Type.Array(Task),
+})
+
+/** Sent at once when something changed, and every 10 s as a heartbeat. */
+export const ReportRequest = Type.Object({
+  /** The newest spec that is fully applied; -1 for none. */
+  appliedRevision: Type.Integer({ minimum: -1 }),
+  /** Why the newest spec is not applied yet; empty when it is. */
+  applyError: Type.String({ maxLength: 4000 }),
+  services: Type.Array(ServiceStatus, { maxItems: 500 }),
+  results: Type.Array(TaskResult, { maxItems: 100 }),
+})
+/** Results that the control plane has stored; the agent may forget them. */
+export const ReportReply = Type.Object({ storedResults: Type.Array(Type.String()) })
+
+export type HostFacts = Static<typeof HostFacts>
+export type PatroniStatus = Static<typeof PatroniStatus>
+export type ServiceStatus = Static<typeof ServiceStatus>
+export type TaskAction = Static<typeof TaskAction>
+export type Task = Static<typeof Task>
+export type TaskResult = Static<typeof TaskResult>
+export type EnrolRequest = Static<typeof EnrolRequest>
+export type EnrolReply = Static<typeof EnrolReply>
+export type SyncRequest = Static<typeof SyncRequest>
+export type SyncReply = Static<typeof SyncReply>
+export type ReportRequest = Static<typeof ReportRequest>
+export type ReportReply = Static<typeof ReportReply>
+
+/** `hwd1.<secret>.<SHA-256 of the platform CA, hex>`: the digest lets an agent trust its first connection. */
+export const ENROLMENT_TOKEN_PATTERN = '^hwd1\\.[A-Za-z0-9_-]{43}\\.[0-9a-f]{64}$'
