@@ -13,6 +13,7 @@ export interface ErrorEntry {
   hint: string
 }
 
+// biome-ignore format: a row of numbers, then the two texts, reads as the table that it is.
 export const ERRORS = {
   internal: {
     http: 500, exit: 1, retryable: true,

@@ -11,7 +11,8 @@ export const RESOURCE_NAME_RULE =
 const IDENTIFIER_BYTES_MAX = 63
 
 // Roles and databases that belong to PostgreSQL or to the platform.
-const RESERVED_ROLES = /^(postgres|howdah_.*|pg_.*|public|none|current_user|session_user|current_role)$/i
+const RESERVED_ROLES =
+  /^(postgres|howdah_.*|pg_.*|public|none|current_user|session_user|current_role)$/i
 const RESERVED_DATABASES = /^(postgres|template0|template1|howdah|pgbouncer)$/i
 
 export function parseResourceName(name: string): string {

@@ -111,7 +111,11 @@ export const TaskAction = Type.Union([
     statements: Type.Array(SqlStatement, { minItems: 1, maxItems: 200 }),
   }),
   /** Turns authentication on, with `root` and this password; done already counts as success. */
-  Type.Object({ kind: Type.Literal('dcs-enable-auth'), dcs: DcsAccess, rootPassword: Type.String() }),
+  Type.Object({
+    kind: Type.Literal('dcs-enable-auth'),
+    dcs: DcsAccess,
+    rootPassword: Type.String(),
+  }),
   /** A user and role of the same name that may read and write keys below `prefix`, nothing else. */
   Type.Object({
     kind: Type.Literal('dcs-ensure-user'),

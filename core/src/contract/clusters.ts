@@ -1,8 +1,8 @@
 // Owns clusters, their databases and roles as the API takes and shows them.
 import { type Static, Type } from 'typebox'
 import { RESOURCE_NAME_PATTERN } from '../names.ts'
-import { Labels, Timestamp } from './common.ts'
 import { Operation } from './operations.ts'
+import { Labels, Timestamp } from './resource.ts'
 
 /** strict: writes stop without a replica; sync: falls back to the leader alone, and says so; async. */
 export const DURABILITIES = ['strict', 'sync', 'async'] as const
@@ -91,7 +91,9 @@ export const Instance = Type.Object({
   address: Type.String(),
   port: Type.Integer(),
   role: Type.String({ description: 'leader, sync-replica, replica or unknown' }),
-  state: Type.String({ description: "Patroni's word: running, starting, …; unknown without a report" }),
+  state: Type.String({
+    description: "Patroni's word: running, starting, …; unknown without a report",
+  }),
   streaming: Type.Boolean(),
   timeline: Type.Union([Type.Integer(), Type.Null()]),
   lag_bytes: Type.Union([Type.Integer(), Type.Null()]),
@@ -172,10 +174,15 @@ export const RoleCreate = Type.Object(
   {
     name: PgName,
     password: Type.Optional(
-      Type.String({ maxLength: 1024, description: 'Printable ASCII, 12 to 128; generated if left out' }),
+      Type.String({
+        maxLength: 1024,
+        description: 'Printable ASCII, 12 to 128; generated if left out',
+      }),
     ),
     /** read: SELECT on everything in the database; write: DML too; none: what you grant. */
-    access: Type.Optional(Type.Union([Type.Literal('none'), Type.Literal('read'), Type.Literal('write')])),
+    access: Type.Optional(
+      Type.Union([Type.Literal('none'), Type.Literal('read'), Type.Literal('write')]),
+    ),
     database: Type.Optional(PgName),
   },
   { additionalProperties: false },

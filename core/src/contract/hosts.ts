@@ -1,7 +1,7 @@
 // Owns hosts and the dcs as the API shows them.
 import { type Static, Type } from 'typebox'
 import { RESOURCE_NAME_PATTERN } from '../names.ts'
-import { Labels, Timestamp } from './common.ts'
+import { Labels, Timestamp } from './resource.ts'
 
 /** pending: never enrolled; online: heard within 30 s; offline: not; revoked: its certificate is refused. */
 export const HostState = Type.Union(
@@ -55,7 +55,11 @@ export const HostCreate = Type.Object(
 )
 
 /** The token is shown here and nowhere else; it works once, for 15 minutes. */
-export const EnrolmentToken = Type.Object({ host: Host, token: Type.String(), expires_at: Timestamp })
+export const EnrolmentToken = Type.Object({
+  host: Host,
+  token: Type.String(),
+  expires_at: Timestamp,
+})
 
 export const DcsCreate = Type.Object(
   {

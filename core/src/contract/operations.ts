@@ -1,6 +1,6 @@
 // Owns operations and events as the API shows them.
 import { type Static, Type } from 'typebox'
-import { Timestamp } from './common.ts'
+import { Timestamp } from './resource.ts'
 
 export const OPERATION_STATES = ['pending', 'running', 'succeeded', 'failed', 'cancelled'] as const
 export const OperationState = Type.Union(OPERATION_STATES.map((state) => Type.Literal(state)))
@@ -27,7 +27,12 @@ export const Operation = Type.Object({
   attempt: Type.Integer(),
   steps: Type.Array(OperationStep),
   error: Type.Union([
-    Type.Object({ code: Type.String(), detail: Type.String(), hint: Type.String(), step: Type.String() }),
+    Type.Object({
+      code: Type.String(),
+      detail: Type.String(),
+      hint: Type.String(),
+      step: Type.String(),
+    }),
     Type.Null(),
   ]),
   created_by: Type.String(),

@@ -1,6 +1,6 @@
 // Owns users and tokens as the API shows them.
 import { type Static, Type } from 'typebox'
-import { Timestamp } from './common.ts'
+import { Timestamp } from './resource.ts'
 
 /** administrator: everything; operator: clusters and what is in them; viewer: reads. */
 export const USER_ROLES = ['administrator', 'operator', 'viewer'] as const

@@ -1,4 +1,4 @@
-// Owns what every resource of the API shares: ids in paths, pages, problems, versions of the contract.
+// Owns what every resource of the API shares: references and labels, pages, problems, default ports.
 import { type Static, Type } from 'typebox'
 
 /** Port of the API and of the agents' listener, unless configured otherwise. */
@@ -14,7 +14,9 @@ export const ResourceRef = Type.String({
 
 export const PageQuery = Type.Object({
   limit: Type.Integer({ minimum: 1, maximum: 200, default: 50 }),
-  cursor: Type.Optional(Type.String({ maxLength: 200, description: '`next_cursor` of the page before' })),
+  cursor: Type.Optional(
+    Type.String({ maxLength: 200, description: '`next_cursor` of the page before' }),
+  ),
 })
 
 export function pageOf<T extends Type.TSchema>(item: T) {
@@ -36,7 +38,9 @@ export const Problem = Type.Object({
   request_id: Type.String(),
   /** The operation in the way, for `operation-running`. */
   operation_id: Type.Optional(Type.String()),
-  errors: Type.Optional(Type.Array(Type.Object({ pointer: Type.String(), message: Type.String() }))),
+  errors: Type.Optional(
+    Type.Array(Type.Object({ pointer: Type.String(), message: Type.String() })),
+  ),
 })
 export type Problem = Static<typeof Problem>
 
