@@ -41,7 +41,7 @@ export const HostService = Type.Object(
     name: Name,
     /** What the service is part of (`clu_…` or `dcs`), for logs and removal. */
     owner: Type.String({ maxLength: 64 }),
-    program: Type.Union(PROGRAMS.map((program) => Type.Literal(program))),
+    program: Type.Enum([...PROGRAMS]),
     args: Type.Array(Type.String({ maxLength: 4096 }), { maxItems: 64 }),
     /** The whole environment: nothing is inherited (DESIGN 11: libpq would read root's files). */
     env: Type.Record(Type.String({ pattern: '^[A-Z_][A-Z0-9_]*$' }), Type.String()),
@@ -49,14 +49,9 @@ export const HostService = Type.Object(
     restartOn: Type.Array(RelativePath),
     /** A change of these files sends `reloadSignal`. */
     reloadOn: Type.Array(RelativePath),
-    reloadSignal: Type.Union([Type.Literal('SIGHUP'), Type.Literal('SIGUSR2')]),
+    reloadSignal: Type.Enum(['SIGHUP', 'SIGUSR2']),
     /** Asks for an orderly end; after `stopTimeoutMs` the agent sends SIGKILL. */
-    stopSignal: Type.Union([
-      Type.Literal('SIGTERM'),
-      Type.Literal('SIGINT'),
-      Type.Literal('SIGQUIT'),
-      Type.Literal('SIGUSR1'),
-    ]),
+    stopSignal: Type.Enum(['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGUSR1']),
     stopTimeoutMs: Type.Integer({ minimum: 100, maximum: 600_000 }),
     probe: Probe,
   },

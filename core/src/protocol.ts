@@ -23,7 +23,7 @@ export const HostFacts = Type.Object({
   agentUser: Type.String({ pattern: '^[a-z_][a-z0-9_-]{0,31}$' }),
   /** Version of each program that was found, e.g. `{ patroni: '3.0.2' }`. */
   programs: Type.Record(
-    Type.Union(PROGRAMS.map((program) => Type.Literal(program))),
+    Type.String({ pattern: `^(${PROGRAMS.join('|')})$` }),
     Type.String({ maxLength: 64 }),
   ),
   /** Directory of binaries per installed PostgreSQL major, e.g. `{ '15': '/usr/lib/postgresql/15/bin' }`. */
@@ -36,12 +36,7 @@ export const HostFacts = Type.Object({
 /** What an instance's Patroni says of itself; `null` where it does not know. */
 export const PatroniStatus = Type.Object({
   /** Patroni's `role`: both vocabularies (`master`, `primary`) are mapped to `leader`. */
-  role: Type.Union([
-    Type.Literal('leader'),
-    Type.Literal('sync-replica'),
-    Type.Literal('replica'),
-    Type.Literal('unknown'),
-  ]),
+  role: Type.Enum(['leader', 'sync-replica', 'replica', 'unknown']),
   /** Patroni's `state`: running, starting, creating replica, stopped, … */
   state: Type.String({ maxLength: 64 }),
   /** A replica that receives WAL from its leader now. */
@@ -64,7 +59,7 @@ export const PatroniStatus = Type.Object({
 
 export const ServiceStatus = Type.Object({
   name: Type.String({ maxLength: 64 }),
-  state: Type.Union([Type.Literal('up'), Type.Literal('down')]),
+  state: Type.Enum(['up', 'down']),
   /** The probe's verdict; without a probe, the same as up. */
   ready: Type.Boolean(),
   pid: Type.Union([Type.Integer(), Type.Null()]),
@@ -139,7 +134,7 @@ export const TaskAction = Type.Union([
     caPem: Type.String(),
     user: Type.String(),
     password: Type.String(),
-    method: Type.Union([Type.Literal('GET'), Type.Literal('PATCH'), Type.Literal('POST')]),
+    method: Type.Enum(['GET', 'PATCH', 'POST']),
     path: Type.String({ pattern: '^/[a-z/]+$' }),
     body: Type.Unknown(),
   }),

@@ -6,7 +6,7 @@ import { Labels, Timestamp } from './resource.ts'
 
 /** strict: writes stop without a replica; sync: falls back to the leader alone, and says so; async. */
 export const DURABILITIES = ['strict', 'sync', 'async'] as const
-export const Durability = Type.Union(DURABILITIES.map((durability) => Type.Literal(durability)))
+export const Durability = Type.Enum([...DURABILITIES])
 
 /** Values as text, a number or a boolean; each is checked against the parameter's own type. */
 export const Parameters = Type.Record(
@@ -72,13 +72,7 @@ export const CLUSTER_STATES = [
 
 /** Purposes: write and read are pooled (transaction mode); the direct ones are for sessions. */
 export const Endpoint = Type.Object({
-  purpose: Type.Union([
-    Type.Literal('write'),
-    Type.Literal('read'),
-    Type.Literal('write-direct'),
-    Type.Literal('read-direct'),
-    Type.Literal('stats'),
-  ]),
+  purpose: Type.Enum(['write', 'read', 'write-direct', 'read-direct', 'stats']),
   gateway: Type.String(),
   address: Type.String(),
   port: Type.Integer(),
@@ -104,14 +98,14 @@ export const Instance = Type.Object({
 export const SizedParameter = Type.Object({
   name: Type.String(),
   value: Type.String(),
-  source: Type.Union([Type.Literal('sized'), Type.Literal('platform'), Type.Literal('user')]),
+  source: Type.Enum(['sized', 'platform', 'user']),
   reason: Type.String(),
 })
 
 export const Cluster = Type.Object({
   id: Type.String(),
   name: Type.String(),
-  state: Type.Union(CLUSTER_STATES.map((state) => Type.Literal(state))),
+  state: Type.Enum([...CLUSTER_STATES]),
   message: Type.String({ description: 'One sentence: how it is, and what is missing' }),
   spec: ClusterSpec,
   version: Type.Integer({ description: 'Grows with each change of the spec; the ETag' }),
@@ -181,7 +175,7 @@ export const RoleCreate = Type.Object(
     ),
     /** read: SELECT on everything in the database; write: DML too; none: what you grant. */
     access: Type.Optional(
-      Type.Union([Type.Literal('none'), Type.Literal('read'), Type.Literal('write')]),
+      Type.Enum(['none', 'read', 'write']),
     ),
     database: Type.Optional(PgName),
   },

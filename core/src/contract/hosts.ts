@@ -4,11 +4,9 @@ import { RESOURCE_NAME_PATTERN } from '../names.ts'
 import { Labels, Timestamp } from './resource.ts'
 
 /** pending: never enrolled; online: heard within 30 s; offline: not; revoked: its certificate is refused. */
-export const HostState = Type.Union(
-  (['pending', 'online', 'offline', 'revoked'] as const).map((state) => Type.Literal(state)),
-)
+export const HostState = Type.Enum(['pending', 'online', 'offline', 'revoked'])
 /** data: instances and dcs members go here first; gateway: gateways go here first. */
-export const HostRole = Type.Union([Type.Literal('data'), Type.Literal('gateway')])
+export const HostRole = Type.Enum(['data', 'gateway'])
 
 const Address = Type.String({
   anyOf: [{ format: 'ipv4' }, { format: 'ipv6' }],
@@ -73,7 +71,7 @@ export const DcsCreate = Type.Object(
   { additionalProperties: false },
 )
 export const Dcs = Type.Object({
-  state: Type.Union([Type.Literal('none'), Type.Literal('creating'), Type.Literal('available')]),
+  state: Type.Enum(['none', 'creating', 'available']),
   members: Type.Array(
     Type.Object({
       name: Type.String(),

@@ -3,14 +3,12 @@ import { type Static, Type } from 'typebox'
 import { Timestamp } from './resource.ts'
 
 export const OPERATION_STATES = ['pending', 'running', 'succeeded', 'failed', 'cancelled'] as const
-export const OperationState = Type.Union(OPERATION_STATES.map((state) => Type.Literal(state)))
+export const OperationState = Type.Enum([...OPERATION_STATES])
 
 export const OperationStep = Type.Object({
   name: Type.String(),
   title: Type.String({ description: 'For people: what the step does' }),
-  state: Type.Union(
-    (['pending', 'running', 'succeeded', 'failed', 'skipped'] as const).map((s) => Type.Literal(s)),
-  ),
+  state: Type.Enum(['pending', 'running', 'succeeded', 'failed', 'skipped']),
   message: Type.String({ description: 'The last thing the step said' }),
   started_at: Type.Union([Timestamp, Type.Null()]),
   ended_at: Type.Union([Timestamp, Type.Null()]),

@@ -4,7 +4,7 @@ import { Timestamp } from './resource.ts'
 
 /** administrator: everything; operator: clusters and what is in them; viewer: reads. */
 export const USER_ROLES = ['administrator', 'operator', 'viewer'] as const
-export const UserRole = Type.Union(USER_ROLES.map((role) => Type.Literal(role)))
+export const UserRole = Type.Enum([...USER_ROLES])
 
 export const UserName = Type.String({ pattern: '^[a-z0-9][a-z0-9._@+-]{0,62}$' })
 const FullName = Type.String({ maxLength: 200, pattern: '^[^\\u0000]*$' })

@@ -1,0 +1,115 @@
+// Owns where a cluster's instances and gateways go and which ports they get. Pure: the caller reads
+// what is taken and stores the answer in one transaction.
+import type { HostRole } from './contract/hosts.ts'
+import { HowdahError } from './errors.ts'
+
+export interface PlacementHost {
+  id: string
+  name: string
+  role: HostRole
+  /** Instances and gateways of all clusters on it. */
+  load: number
+  takenPorts: ReadonlySet<number>
+}
+
+export interface PlacedInstance {
+  number: number
+  hostId: string
+  postgresPort: number
+  restPort: number
+}
+
+/** Five ports that belong together; `stats` has a row of its own, as people know it as 8404. */
+export interface GatewayPorts {
+  write: number
+  read: number
+  writeDirect: number
+  readDirect: number
+  stats: number
+}
+
+export interface PlacedGateway {
+  number: number
+  hostId: string
+  ports: GatewayPorts
+}
+
+const POSTGRES_PORT_FIRST = 5432
+const REST_PORT_FIRST = 8008
+const GATEWAY_PORT_FIRST = 5000
+const STATS_PORT_FIRST = 8404
+/** Ranges never meet: gateways 5000-5393, instances 5432-5631, stats 8404-8443, REST 8008-8207. */
+const INSTANCES_PER_HOST_MAX = 200
+const GATEWAYS_PER_HOST_MAX = 40
+
+/** Spread over hosts of the wanted role first, the least loaded first; a host twice only when all have one. */
+function chooseHosts(hosts: readonly PlacementHost[], role: HostRole, count: number): PlacementHost[] {
+  if (hosts.length === 0) throw new HowdahError('no-capacity', 'no host is online')
+  const ordered = [...hosts].sort(
+    (a, b) =>
+      Number(a.role !== role) - Number(b.role !== role) ||
+      a.load - b.load ||
+      a.name.localeCompare(b.name),
+  )
+  return Array.from({ length: count }, (_, index) => ordered[index % ordered.length] as PlacementHost)
+}
+
+function firstFree(taken: Set<number>, candidates: Iterable<number>, what: string, host: string): number {
+  for (const port of candidates) {
+    if (!taken.has(port)) {
+      taken.add(port)
+      return port
+    }
+  }
+  throw new HowdahError('no-capacity', `host ${host} has no free port for ${what}`)
+}
+
+function* portsFrom(first: number, count: number): Iterable<number> {
+  for (let offset = 0; offset < count; offset += 1) yield first + offset
+}
+
+function gatewayBlock(taken: Set<number>, host: string): GatewayPorts {
+  for (let block = 0; block < GATEWAYS_PER_HOST_MAX; block += 1) {
+    const first = GATEWAY_PORT_FIRST + block * 10
+    const stats = STATS_PORT_FIRST + block
+    const ports = [first, first + 1, first + 2, first + 3, stats]
+    if (ports.some((port) => taken.has(port))) continue
+    for (const port of ports) taken.add(port)
+    return { write: first, read: first + 1, writeDirect: first + 2, readDirect: first + 3, stats }
+  }
+  throw new HowdahError('no-capacity', `host ${host} has no free port block for a gateway`)
+}
+
+export function placeCluster(
+  hosts: readonly PlacementHost[],
+  wanted: { instances: number; gateways: number },
+): { instances: PlacedInstance[]; gateways: PlacedGateway[] } {
+  const taken = new Map(hosts.map((host) => [host.id, new Set(host.takenPorts)]))
+  const portsOf = (host: PlacementHost) => taken.get(host.id) as Set<number>
+  if (wanted.gateways > hosts.length) {
+    const said = `${wanted.gateways} gateways need as many hosts, ${hosts.length} are online`
+    throw new HowdahError('no-capacity', said)
+  }
+  const instances = chooseHosts(hosts, 'data', wanted.instances).map((host, index) => ({
+    number: index + 1,
+    hostId: host.id,
+    postgresPort: firstFree(
+      portsOf(host),
+      portsFrom(POSTGRES_PORT_FIRST, INSTANCES_PER_HOST_MAX),
+      'PostgreSQL',
+      host.name,
+    ),
+    restPort: firstFree(
+      portsOf(host),
+      portsFrom(REST_PORT_FIRST, INSTANCES_PER_HOST_MAX),
+      'Patroni',
+      host.name,
+    ),
+  }))
+  const gateways = chooseHosts(hosts, 'gateway', wanted.gateways).map((host, index) => ({
+    number: index + 1,
+    hostId: host.id,
+    ports: gatewayBlock(portsOf(host), host.name),
+  }))
+  return { instances, gateways }
+}

@@ -1,0 +1,99 @@
+// Owns what the renderers take: one host, the dcs and the clusters that touch it, with secrets opened.
+import type { ClusterSpec, SizedParameter } from '../contract/clusters.ts'
+import type { GatewayPorts } from '../placement.ts'
+import type { HostFacts } from '../protocol.ts'
+
+export interface RenderHost {
+  id: string
+  name: string
+  address: string
+  /** Where its outgoing connections may come from, besides `address`. */
+  sourceAddresses: readonly string[]
+  facts: HostFacts
+}
+
+export interface TlsMaterial {
+  caPem: string
+  certificatePem: string
+  keyPem: string
+}
+
+export interface RenderDcsMember {
+  name: string
+  host: RenderHost
+  clientPort: number
+  peerPort: number
+  tls: TlsMaterial
+}
+
+export interface RenderDcs {
+  caPem: string
+  members: readonly RenderDcsMember[]
+}
+
+export interface RenderInstance {
+  id: string
+  name: string
+  host: RenderHost
+  postgresPort: number
+  restPort: number
+  tls: TlsMaterial
+}
+
+export interface RenderGateway {
+  id: string
+  name: string
+  host: RenderHost
+  ports: GatewayPorts
+  tls: TlsMaterial
+}
+
+/** Every password of a cluster; all generated, each for one purpose. */
+export interface ClusterSecrets {
+  superuser: string
+  replication: string
+  rewind: string
+  pooler: string
+  gateway: string
+  probe: string
+  rest: string
+  dcs: string
+}
+
+export interface RenderCluster {
+  id: string
+  name: string
+  spec: ClusterSpec
+  parameters: readonly SizedParameter[]
+  caPem: string
+  secrets: ClusterSecrets
+  instances: readonly RenderInstance[]
+  gateways: readonly RenderGateway[]
+}
+
+/** PostgreSQL roles of the platform. `probe` writes the canary row; `gateway` only pauses and resumes. */
+export const PLATFORM_ROLES = {
+  superuser: 'postgres',
+  replication: 'howdah_replication',
+  rewind: 'howdah_rewind',
+  pooler: 'howdah_pooler',
+  gateway: 'howdah_gateway',
+  probe: 'howdah_probe',
+} as const
+
+/** Patroni's namespace; with the scope it makes the prefix that a cluster's etcd user may touch. */
+export const DCS_NAMESPACE = '/howdah/'
+
+export function dcsPrefix(clusterId: string): string {
+  return `${DCS_NAMESPACE}${clusterId}/`
+}
+
+/** `address:port`, with brackets around IPv6. */
+export function authority(address: string, port: number): string {
+  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
+}
+
+/** `address/32` or `/128`, as pg_hba wants it. */
+export function hostMask(address: string): string {
+  return address.includes(':') ? `${address}/128` : `${address}/32`
+}

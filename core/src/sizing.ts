@@ -1,0 +1,115 @@
+// Owns the PostgreSQL parameters of a cluster: what follows from the memory and disk that an instance
+// may use, what the platform needs, and what the user asked for, each with its reason.
+import type { SizedParameter } from './contract/clusters.ts'
+
+const MIB = 1024 * 1024
+const GIB = 1024 * MIB
+
+export interface InstanceShare {
+  memoryBytes: number
+  cpuCount: number
+  diskBytes: number
+}
+
+/** What one of `instanceSlots` instances on a host may use. The smallest host of a cluster decides. */
+export function instanceShare(
+  hosts: readonly { memoryBytes: number; cpuCount: number; diskBytes: number }[],
+  instanceSlots: number,
+): InstanceShare {
+  const smallest = (values: number[]) => Math.min(...values)
+  return {
+    memoryBytes: Math.floor(smallest(hosts.map((host) => host.memoryBytes)) / instanceSlots),
+    cpuCount: smallest(hosts.map((host) => host.cpuCount)),
+    diskBytes: Math.floor(smallest(hosts.map((host) => host.diskBytes)) / instanceSlots),
+  }
+}
+
+/** Instances that a host is sized for; a fifth one on the same host shares what there is. */
+export const INSTANCE_SLOTS_PER_HOST = 4
+
+function clamp(value: number, minimum: number, maximum: number): number {
+  return Math.max(minimum, Math.min(maximum, Math.floor(value)))
+}
+
+function mebibytes(bytes: number): string {
+  return `${Math.floor(bytes / MIB)}MB`
+}
+
+/** Rounded to 16 MB: the size of a WAL segment, so that the numbers read well. */
+function walSize(bytes: number): string {
+  return `${Math.max(2, Math.floor(bytes / (16 * MIB))) * 16}MB`
+}
+
+function sizedParameters(share: InstanceShare): SizedParameter[] {
+  const { memoryBytes, diskBytes, cpuCount } = share
+  const connections = clamp(memoryBytes / (8 * MIB), 60, 500)
+  const sharedBuffers = clamp(memoryBytes / 4, 32 * MIB, 32 * GIB)
+  const workMem = clamp((memoryBytes - sharedBuffers) / (connections * 2), MIB, 256 * MIB)
+  const maintenance = clamp(memoryBytes / 16, 16 * MIB, 2 * GIB)
+  const maxWal = clamp(diskBytes / 20, 256 * MIB, 16 * GIB)
+  const workers = clamp(cpuCount, 2, 64)
+  const memory = mebibytes(memoryBytes)
+  const disk = `${Math.floor(diskBytes / GIB)} GB of disk`
+  const sized = (name: string, value: string, reason: string): SizedParameter => ({
+    name,
+    value,
+    source: 'sized',
+    reason,
+  })
+  return [
+    sized('max_connections', String(connections), `one per 8 MB of ${memory}, 60 to 500; clients share them through the pooler`),
+    sized('shared_buffers', mebibytes(sharedBuffers), `a quarter of the ${memory} that an instance may use`),
+    sized('effective_cache_size', mebibytes(memoryBytes * 0.7), `what PostgreSQL and the page cache hold of ${memory} together`),
+    sized('work_mem', mebibytes(workMem), `the rest of ${memory}, shared by ${connections} connections with two sorts each`),
+    sized('maintenance_work_mem', mebibytes(maintenance), `a sixteenth of ${memory}, for vacuum and index builds`),
+    sized('max_wal_size', walSize(maxWal), `a twentieth of ${disk}: checkpoints by time, not by volume`),
+    sized('min_wal_size', walSize(maxWal / 4), 'a quarter of max_wal_size: segments are recycled, not made anew'),
+    sized('wal_keep_size', walSize(maxWal / 4), 'a replica may be away for this much WAL without a slot'),
+    sized('max_slot_wal_keep_size', walSize(diskBytes / 5), `a lost replica may hold back a fifth of ${disk}, then its slot is dropped`),
+    sized('max_worker_processes', String(workers + 8), `${workers} for parallel queries, 8 for the rest`),
+    sized('max_parallel_workers', String(workers), 'one per processor'),
+    sized('max_parallel_workers_per_gather', String(clamp(workers / 2, 1, 8)), 'half of the processors for one query'),
+  ]
+}
+
+const PLATFORM_PARAMETERS: readonly (readonly [string, string, string])[] = [
+  ['wal_level', 'replica', 'replicas and archiving need it'],
+  ['hot_standby', 'on', 'the read endpoint reads from replicas'],
+  ['wal_log_hints', 'on', 'pg_rewind brings a former leader back without a copy'],
+  ['max_wal_senders', '16', 'five instances, base copies and backups at once'],
+  ['max_replication_slots', '16', 'one per replica, and some to spare'],
+  ['wal_compression', 'on', 'full-page images shrink; costs little'],
+  ['archive_timeout', '60s', 'at most a minute of work is outside the archive'],
+  ['password_encryption', 'scram-sha-256', 'no md5 anywhere'],
+  ['ssl', 'on', 'TLS on every hop'],
+  ['ssl_min_protocol_version', 'TLSv1.2', 'nothing older is needed by any driver of today'],
+  ['track_commit_timestamp', 'on', 'recovery to a time can say what it reached'],
+  ['log_checkpoints', 'on', 'the log explains stalls'],
+  ['log_lock_waits', 'on', 'the log explains stalls'],
+  ['log_line_prefix', '%m [%p] %q%u@%d/%a ', 'who did it, in each line'],
+  ['idle_in_transaction_session_timeout', '600s', 'a forgotten transaction blocks vacuum and switchovers'],
+  ['tcp_keepalives_idle', '10', 'a lost peer is noticed within half a minute'],
+  ['tcp_keepalives_interval', '5', 'a lost peer is noticed within half a minute'],
+  ['tcp_keepalives_count', '3', 'a lost peer is noticed within half a minute'],
+  ['wal_receiver_timeout', '10s', 'a replica leaves a dead leader soon'],
+  ['wal_sender_timeout', '10s', 'a leader forgets a dead replica soon'],
+  ['wal_retrieve_retry_interval', '500ms', 'a replica finds its leader again at once'],
+]
+
+/** All parameters of a cluster in the order of their names; the user's value wins over the others'. */
+export function clusterParameters(
+  share: InstanceShare,
+  userParameters: Readonly<Record<string, string>>,
+): SizedParameter[] {
+  const merged = new Map<string, SizedParameter>()
+  for (const entry of sizedParameters(share)) merged.set(entry.name, entry)
+  for (const [name, value, reason] of PLATFORM_PARAMETERS) {
+    merged.set(name, { name, value, source: 'platform', reason })
+  }
+  for (const [name, value] of Object.entries(userParameters)) {
+    const before = merged.get(name)
+    const reason = before === undefined ? 'set by you' : `set by you; ${before.value} otherwise`
+    merged.set(name, { name, value, source: 'user', reason })
+  }
+  return [...merged.values()].sort((a, b) => a.name.localeCompare(b.name))
+}
