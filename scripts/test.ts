@@ -1,0 +1,216 @@
+// Owns `npm test`: the rings in order, each with a heading, its time and its counts. It stops after
+// the first red ring, and a ring that leaves a process behind is red. `--ring fast` leaves the real
+// ring out; `--only text` takes the test files whose path holds the text.
+import { spawn } from 'node:child_process'
+import { globSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+
+const ROOT = join(import.meta.dirname, '..')
+const BIN = join(ROOT, 'node_modules', '.bin')
+/** Every home that a test makes starts so: what a test leaves behind is found by it. */
+const TEST_HOME = join(tmpdir(), 'howdah-test-')
+const KILL_AFTER_MS = 10_000
+const LEFTOVER_WAIT_MS = 5_000
+
+interface Counts {
+  passed: number
+  failed: number
+  skipped: number
+}
+
+interface Ring {
+  name: string
+  says: string
+  deadlineMs: number
+  run: (deadlineMs: number) => Promise<Counts>
+}
+
+const sum = (a: Counts, b: Counts): Counts => ({
+  passed: a.passed + b.passed,
+  failed: a.failed + b.failed,
+  skipped: a.skipped + b.skipped,
+})
+
+const NONE: Counts = { passed: 0, failed: 0, skipped: 0 }
+
+/** Runs a program to its end with our output; true when it ended with 0 before the deadline. */
+function runProgram(argv: readonly [string, ...string[]], deadlineMs: number): Promise<boolean> {
+  const [program, ...args] = argv
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { cwd: ROOT, stdio: ['ignore', 'inherit', 'inherit'] })
+    const timers = [
+      setTimeout(() => {
+        console.log(`\n${program} did not end within ${deadlineMs / 1000} s`)
+        child.kill('SIGTERM')
+      }, deadlineMs),
+      setTimeout(() => child.kill('SIGKILL'), deadlineMs + KILL_AFTER_MS),
+    ]
+    const done = () => timers.forEach(clearTimeout)
+    child.once('error', (error) => {
+      done()
+      reject(new Error(`run ${program}`, { cause: error }))
+    })
+    child.once('close', (code) => {
+      done()
+      resolve(code === 0)
+    })
+  })
+}
+
+async function runCheck(argv: readonly [string, ...string[]], deadlineMs: number): Promise<Counts> {
+  console.log(`\n$ ${[argv[0].replace(`${BIN}/`, ''), ...argv.slice(1)].join(' ')}`)
+  const passed = await runProgram(argv, deadlineMs)
+  return passed ? { ...NONE, passed: 1 } : { ...NONE, failed: 1 }
+}
+
+/** Counts of a TAP report; a report that was cut short or counts nothing is a failure. */
+function countTap(report: string, passed: boolean): Counts {
+  const count = (word: string) => {
+    const found = [...report.matchAll(new RegExp(`^# ${word} (\\d+)$`, 'gm'))].at(-1)?.[1]
+    return Number(found ?? 0)
+  }
+  const failed = count('fail') + count('cancelled')
+  const skipped = count('skipped') + count('todo')
+  return { passed: count('pass'), failed: passed || failed > 0 ? failed : 1, skipped }
+}
+
+async function runTests(
+  files: string[],
+  options: { concurrency: number; testTimeoutMs: number; deadlineMs: number },
+): Promise<Counts> {
+  if (files.length === 0) return NONE
+  const directory = mkdtempSync(join(tmpdir(), 'howdah-report-'))
+  const reportFile = join(directory, 'report.tap')
+  try {
+    const passed = await runProgram(
+      [
+        process.execPath,
+        '--test',
+        `--test-concurrency=${options.concurrency}`,
+        `--test-timeout=${options.testTimeoutMs}`,
+        '--test-reporter=spec',
+        '--test-reporter-destination=stdout',
+        '--test-reporter=tap',
+        `--test-reporter-destination=${reportFile}`,
+        ...files,
+      ],
+      options.deadlineMs,
+    )
+    return countTap(readFileSync(reportFile, 'utf8'), passed)
+  } finally {
+    rmSync(directory, { recursive: true, force: true })
+  }
+}
+
+/** One line per process that works in a test's home or names one in its arguments. */
+function findLeftovers(): string[] {
+  const found: string[] = []
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      const argv = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').join(' ').trim()
+      const directory = readlinkSync(`/proc/${pid}/cwd`)
+      if (`${argv} ${directory}`.includes(TEST_HOME)) found.push(`${pid} in ${directory}: ${argv}`)
+    } catch {
+      // The process ended while we read, or it is not ours to see.
+    }
+  }
+  return found
+}
+
+/** What a ring left behind, once what was about to end had the time to. */
+async function awaitLeftovers(before: Set<string>): Promise<string[]> {
+  const deadlineMs = Date.now() + LEFTOVER_WAIT_MS
+  for (;;) {
+    const left = findLeftovers().filter((line) => !before.has(line))
+    if (left.length === 0 || Date.now() > deadlineMs) return left
+    await delay(100)
+  }
+}
+
+function pickFiles(pattern: string | string[], only: string | undefined): string[] {
+  const files = globSync(pattern, { cwd: ROOT, exclude: (path) => path.includes('node_modules') })
+  return files.filter((path) => only === undefined || path.includes(only)).sort()
+}
+
+async function runShape(only: string | undefined, deadlineMs: number): Promise<Counts> {
+  const tidy = pickFiles('test/tidy.test.ts', only)
+  const tidyOptions = { concurrency: 1, testTimeoutMs: 60_000, deadlineMs }
+  if (only !== undefined) return runTests(tidy, tidyOptions)
+  const types = await runCheck([join(BIN, 'tsc'), '--noEmit'], deadlineMs)
+  const style = await runCheck([join(BIN, 'biome'), 'check', '.'], deadlineMs)
+  return [types, style, await runTests(tidy, tidyOptions)].reduce(sum)
+}
+
+// The sum of the deadlines stays below the 30 minutes that a whole run may take.
+function ringsFor(only: string | undefined): Ring[] {
+  return [
+    {
+      name: 'shape',
+      says: 'types, format, layout',
+      deadlineMs: 120_000,
+      run: (deadlineMs) => runShape(only, deadlineMs),
+    },
+    {
+      name: 'unit',
+      says: 'one workspace at a time, with real programs',
+      deadlineMs: 480_000,
+      run: (deadlineMs) =>
+        runTests(pickFiles('{core,agent,control-plane,cli}/src/**/*.test.ts', only), {
+          concurrency: 2,
+          testTimeoutMs: 180_000,
+          deadlineMs,
+        }),
+    },
+    {
+      name: 'real',
+      says: 'whole platforms, one after the other',
+      deadlineMs: 1_020_000,
+      run: (deadlineMs) =>
+        runTests(pickFiles('test/e2e/*.test.ts', only), {
+          concurrency: 1,
+          testTimeoutMs: 900_000,
+          deadlineMs,
+        }),
+    },
+  ]
+}
+
+async function runRing(ring: Ring): Promise<Counts> {
+  console.log(`\n== ${ring.name}: ${ring.says}`)
+  const before = new Set(findLeftovers())
+  const startedMs = performance.now()
+  const counts = await ring.run(ring.deadlineMs)
+  const left = await awaitLeftovers(before)
+  if (left.length > 0) console.log(`left behind by ${ring.name}:\n  ${left.join('\n  ')}`)
+  const total = sum(counts, { ...NONE, failed: left.length > 0 ? 1 : 0 })
+  const seconds = ((performance.now() - startedMs) / 1000).toFixed(1)
+  console.log(`-- ${ring.name}: ${say(total)} in ${seconds} s`)
+  return total
+}
+
+const say = ({ passed, failed, skipped }: Counts) =>
+  `${passed} passed, ${failed} failed, ${skipped} skipped`
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({ options: { ring: { type: 'string' }, only: { type: 'string' } } })
+  const names = values.ring === 'fast' ? ['shape', 'unit'] : values.ring?.split(',')
+  const rings = ringsFor(values.only).filter(({ name }) => names?.includes(name) ?? true)
+  if (rings.length === 0) {
+    console.log('--ring is fast, shape, unit or real')
+    return 2
+  }
+  let total = NONE
+  for (const ring of rings) {
+    total = sum(total, await runRing(ring))
+    if (total.failed > 0) break
+  }
+  const nothing = total.passed + total.failed === 0
+  if (nothing) console.log(`\nno test file has "${values.only}" in its path`)
+  console.log(`\n${say(total)}`)
+  return total.failed > 0 || nothing ? 1 : 0
+}
+
+process.exitCode = await main()

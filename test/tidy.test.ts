@@ -1,0 +1,44 @@
+// The layout of the repository as a test: one test per rule over the whole tree, and one that
+// proves that the rule can fail. The rules are in tidy/, by what they are about; STYLE.md has the
+// reasons.
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { importRules } from './tidy/import-rules.ts'
+import { projectRules } from './tidy/project-rules.ts'
+import { type Rule, readTree, treeOf } from './tidy/rule.ts'
+import { shapeRules } from './tidy/shape-rules.ts'
+import { textRules } from './tidy/text-rules.ts'
+
+const FINDINGS_MAX = 40
+const tree = readTree(join(import.meta.dirname, '..'))
+
+function report(rule: Rule, findings: string[]): string {
+  const shown = findings.slice(0, FINDINGS_MAX)
+  const more = findings.length - shown.length
+  const rest = more > 0 ? [`… and ${more} more`] : []
+  return [`${rule.name}: ${findings.length} found`, ...shown, ...rest, `fix: ${rule.fix}`].join(
+    '\n  ',
+  )
+}
+
+function proveRule(rule: Rule) {
+  rule.bad.forEach((files, index) => {
+    const findings = rule.find(treeOf(files))
+    assert.notDeepEqual(findings, [], `bad sample ${index} (${Object.keys(files)}) was let through`)
+  })
+  assert.deepEqual(rule.find(treeOf(rule.good)), [], 'the good sample was refused')
+}
+
+test('the tree was read', () => {
+  assert.ok(tree.sources.has('core/src/errors.ts'))
+  assert.ok(tree.sources.has('test/tidy.test.ts'))
+})
+
+for (const rule of [...importRules, ...shapeRules, ...textRules, ...projectRules]) {
+  test(rule.name, () => {
+    const findings = rule.find(tree)
+    if (findings.length > 0) assert.fail(report(rule, findings))
+  })
+  test(`can fail: ${rule.name}`, () => proveRule(rule))
+}
