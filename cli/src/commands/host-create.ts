@@ -1,0 +1,44 @@
+// howdah host create: announces a host and shows the one-time token that its agent joins with.
+import type { EnrolmentToken, HostCreate } from '@howdah/core/contract/hosts.ts'
+import { type Command, Option } from 'commander'
+import type { Body } from '../api-client.ts'
+import { commandGroup } from '../command-group.ts'
+import type { Context } from '../context.ts'
+import { formatEnrolment } from '../enrolment-view.ts'
+import { collectPair, collectText } from '../option-values.ts'
+
+interface CreateFlags {
+  address: string
+  role?: HostCreate['role']
+  sourceAddress?: string[]
+  label?: Record<string, string>
+}
+
+export function register(program: Command, context: Context): void {
+  commandGroup(program, 'host')
+    .command('create')
+    .description('announce a host; shows the token that its agent joins with, once')
+    .argument('<name>', 'lower-case letters, digits and "-"')
+    .requiredOption('--address <address>', 'where other hosts and applications reach it')
+    .addOption(new Option('--role <role>', 'what goes there first').choices(['data', 'gateway']))
+    .option(
+      '--source-address <address>',
+      'further address it connects from; repeatable',
+      collectText,
+    )
+    .option('--label <key=value>', 'free text for people; repeatable', collectPair)
+    .action((name: string, flags: CreateFlags) => createHost(context, name, flags))
+}
+
+async function createHost(context: Context, name: string, flags: CreateFlags): Promise<void> {
+  const body: Body<HostCreate> = {
+    name,
+    address: flags.address,
+    role: flags.role,
+    source_addresses: flags.sourceAddress,
+    labels: flags.label,
+  }
+  const { data } = await context.client().request<EnrolmentToken>('POST', '/v1/hosts', { body })
+  const output = context.output()
+  await output.print(data, () => formatEnrolment(output.paint, data))
+}

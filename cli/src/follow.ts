@@ -1,0 +1,233 @@
+// Owns watching one operation to its end: a list of steps that redraws on a terminal, one plain line per
+// event elsewhere, both on stderr. Events drive it; the operation is read again when they say that it
+// changed, so a lost or unknown event delays the picture and never falsifies the outcome.
+import type { Event, Operation } from '@howdah/core/contract/operations.ts'
+import { HowdahError } from '@howdah/core/errors.ts'
+import { type ApiClient, apiPath } from './api-client.ts'
+import type { Context, Progress } from './context.ts'
+import { type StreamItem, streamEvents } from './event-stream.ts'
+import { safeLine } from './safe-text.ts'
+import { renderStepList } from './step-list.ts'
+
+const FRAME_MS = 100
+/** Exit code of a shell for SIGINT. */
+export const INTERRUPTED_EXIT_CODE = 130
+
+export interface FollowOptions {
+  client: ApiClient
+  operationId: string
+  progress: Progress
+  /** Events of an attempt before this one are not shown; all are unless given. */
+  sinceMs?: number
+  signal: AbortSignal
+  silenceMsMax?: number
+}
+
+/** Thrown when a person stopped watching; the operation goes on. */
+export class StoppedWatching extends Error {
+  readonly operationId: string
+  constructor(operationId: string) {
+    super('stopped watching')
+    this.operationId = operationId
+  }
+}
+
+/** The operation in its final state, whichever that is. Throws StoppedWatching when aborted. */
+export async function followOperation(options: FollowOptions): Promise<Operation> {
+  const first = await readOperation(options)
+  const view = options.progress.isLive ? makeLiveView(options, first) : makePlainView(options)
+  try {
+    if (isFinal(first)) return view.finish(first)
+    for await (const item of streamEvents({
+      client: options.client,
+      query: { operation: options.operationId, after: '0' },
+      signal: options.signal,
+      ...(options.silenceMsMax === undefined ? {} : { silenceMsMax: options.silenceMsMax }),
+    })) {
+      view.show(item)
+      if (!mayHaveEnded(item)) continue
+      const operation = await readOperation(options)
+      view.update(operation)
+      if (isFinal(operation)) return view.finish(operation)
+    }
+    throw new StoppedWatching(options.operationId)
+  } finally {
+    view.close()
+  }
+}
+
+/**
+ * Follows with Ctrl-C as "stop watching". Throws `operation-failed` unless the operation succeeded.
+ * `sinceMs`: hide events of earlier attempts.
+ */
+export async function followToSuccess(
+  context: Context,
+  operationId: string,
+  options: { sinceMs?: number } = {},
+): Promise<Operation> {
+  const stopped = new AbortController()
+  const stop = () => stopped.abort()
+  process.once('SIGINT', stop)
+  try {
+    const operation = await followOperation({
+      client: context.client(),
+      operationId,
+      progress: context.progress(),
+      signal: stopped.signal,
+      ...options,
+    })
+    if (operation.state !== 'succeeded') throw describeFailure(operation)
+    return operation
+  } finally {
+    process.off('SIGINT', stop)
+  }
+}
+
+function describeFailure(operation: Operation): HowdahError {
+  const { id, error, title, state } = operation
+  const said =
+    error === null ? '' : `: ${error.step === '' ? '' : `${error.step}: `}${error.detail}`
+  const hint =
+    state === 'cancelled'
+      ? 'it was cancelled on request'
+      : `${error?.hint ? `${error.hint}; ` : ''}howdah op logs ${id} shows each step`
+  return new HowdahError('operation-failed', `${title}: ${state}${said}`, {
+    extra: { hint, operation_id: id },
+  })
+}
+
+export function isFinal(operation: Operation): boolean {
+  return ['succeeded', 'failed', 'cancelled'].includes(operation.state)
+}
+
+async function readOperation(options: FollowOptions): Promise<Operation> {
+  return options.client.get<Operation>(apiPath`/v1/operations/${options.operationId}`)
+}
+
+// A sign of life counts too: after a reconnection the last event may already be past.
+function mayHaveEnded(item: StreamItem): boolean {
+  if (item.type === 'alive') return true
+  return item.type === 'event' && /^operation\.(succeeded|failed|cancelled)$/.test(item.event.kind)
+}
+
+interface View {
+  show(item: StreamItem): void
+  update(operation: Operation): void
+  finish(operation: Operation): Operation
+  close(): void
+}
+
+function makePlainView(options: FollowOptions): View {
+  const { stream } = options.progress
+  let isLost = false
+  let lines = 0
+  const say = (line: string) => {
+    lines += 1
+    stream.write(`${line}\n`)
+  }
+  return {
+    show: (item) => {
+      if (item.type === 'event') {
+        if (!isEarlier(item.event, options.sinceMs)) say(formatEventLine(item.event))
+      } else if (item.type === 'lost' && !isLost) {
+        say(`connection lost (${safeLine(item.error.message)}), trying again`)
+      }
+      isLost = item.type === 'lost'
+    },
+    update: () => undefined,
+    finish: (operation) => {
+      // Ended before we came: there was nothing to stream.
+      if (lines === 0) for (const line of summarize(operation)) say(line)
+      return operation
+    },
+    close: () => undefined,
+  }
+}
+
+function isEarlier(event: Event, sinceMs: number | undefined): boolean {
+  return sinceMs !== undefined && Date.parse(event.at) < sinceMs
+}
+
+/** `12:04:31  step.running       Start the leader`, in local time. */
+export function formatEventLine(event: Event): string {
+  const at = new Date(event.at)
+  const time = Number.isNaN(at.getTime()) ? safeLine(event.at) : at.toTimeString().slice(0, 8)
+  return `${time}  ${safeLine(event.kind).padEnd(19)}  ${safeLine(event.message)}`.trimEnd()
+}
+
+function summarize(operation: Operation): string[] {
+  const steps = operation.steps.map((step) =>
+    `${step.state.padEnd(9)}  ${safeLine(step.title)}  ${safeLine(step.message)}`.trimEnd(),
+  )
+  return [...steps, `${operation.state.padEnd(9)}  ${safeLine(operation.title)}`]
+}
+
+function makeLiveView(options: FollowOptions, first: Operation): View {
+  const { stream, paint } = options.progress
+  let operation = first
+  let notice = ''
+  let frame = 0
+  let drawn = 0
+  const draw = () => {
+    const lines = renderStepList(operation, {
+      nowMs: Date.now(),
+      columns: stream.columns ?? 80,
+      rows: stream.rows ?? 24,
+      frame,
+      paint,
+      notice,
+    })
+    // One write per frame: the terminal never shows half a list.
+    const up = drawn > 0 ? `\x1b[${drawn}A\r` : ''
+    stream.write(`${up}\x1b[J${lines.join('\n')}\n`)
+    drawn = lines.length
+  }
+  const timer = setInterval(() => {
+    frame += 1
+    draw()
+  }, FRAME_MS)
+  stream.write('\x1b[?25l')
+  draw()
+  const refresh = makeRefresh(options, (newer) => {
+    operation = newer
+  })
+  return {
+    show: (item) => {
+      notice = item.type === 'lost' ? `connection lost (${item.error.message}), trying again` : ''
+      if (item.type === 'event') refresh()
+    },
+    update: (newer) => {
+      operation = newer
+    },
+    finish: (last) => {
+      operation = last
+      notice = ''
+      draw()
+      return last
+    },
+    close: () => {
+      clearInterval(timer)
+      stream.write('\x1b[?25h')
+    },
+  }
+}
+
+/** Reads the operation again; a burst of events costs one reading after the one that is under way. */
+function makeRefresh(options: FollowOptions, apply: (operation: Operation) => void): () => void {
+  let isReading = false
+  let isStale = false
+  const read = async () => {
+    isReading = true
+    do {
+      isStale = false
+      // A failed reading only delays the picture: the stream reports a platform that went away.
+      const operation = await readOperation(options).catch(() => undefined)
+      if (operation !== undefined) apply(operation)
+    } while (isStale)
+    isReading = false
+  }
+  return () => {
+    isStale = true
+    if (!isReading) void read()
+  }
+}
