@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { wrapComments } from '../scripts/wrap-comments.ts'
 import { importRules } from './tidy/import-rules.ts'
 import { projectRules } from './tidy/project-rules.ts'
 import { type Rule, readTree, treeOf } from './tidy/rule.ts'
@@ -42,3 +43,13 @@ for (const rule of [...importRules, ...shapeRules, ...textRules, ...projectRules
   })
   test(`can fail: ${rule.name}`, () => proveRule(rule))
 }
+
+test('npm run format wraps comments and changes nothing else', () => {
+  const word = 'word '.repeat(30).trim()
+  const code = ['const a = `', `// ${word}`, '`', `// - ${word}`, `f('${word}') // ${word}`]
+  assert.equal(wrapComments('a.ts', code.join('\n')), code.join('\n'))
+  const wrapped = wrapComments('a.ts', `// One.\n// ${word}\n  /** ${word} */\nconst a = 1`)
+  assert.ok(wrapped.split('\n').every((line) => line.length <= 100))
+  assert.equal(wrapped.replaceAll(/[\s/*]+/g, ' ').trim(), `One. ${word} ${word} const a = 1`)
+  assert.equal(wrapComments('a.ts', wrapped), wrapped)
+})

@@ -90,7 +90,7 @@ const CLI_PLATFORM_CORE = /^core\/src\/(?:execline|host-spec)\.ts$/
 
 const cliContract: Rule = {
   name: 'cli imports only the contract of core',
-  fix: 'ask the API; only cli/src/platform may have execline.ts and host-spec.ts too (decision 005)',
+  fix: 'ask the API; only cli/src/platform also has execline.ts and host-spec.ts (decision 005)',
   find: (tree) =>
     allImports(tree)
       .filter(({ from, to }) => from.startsWith('cli/src/') && to?.startsWith('core/'))

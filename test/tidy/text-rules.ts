@@ -122,7 +122,7 @@ const noOldRoles: Rule = {
 // An identifier with the word in it: `node`, `nodeName`, `dataNodes`, `node_id`. Node.js itself is
 // named by these few, and an import of a built-in is a literal, so it is not seen here.
 const NODE_WORD = /\b(?:nodes?|nodes?[A-Z_]\w*|\w*(?:Nodes?|_nodes?)(?:[A-Z_]\w*)?)\b/
-const NODE_JS = /^NodeJS$|^node(?:Path|Binary|Version|Modules|Program|Executable)$/
+const NODE_JS = /^NodeJS$|(?:^n|[a-z]N)ode(?:Path|Binary|Version|Modules|Program|Executable)$/
 // Prose that cannot mean Node.js or a node of a tree.
 const NODE_PROSE =
   /\b(?:database|data|cluster|replica|leader|gateway|worker|etcd|all|each|three)\s+nodes?\b/i
