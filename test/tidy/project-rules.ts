@@ -4,7 +4,7 @@ import { basename } from 'node:path'
 import { ERRORS } from '../../core/src/errors.ts'
 import { ERRORS_PAGE, renderErrorsPage } from '../../scripts/gen-errors.ts'
 import { isProduct, type Rule, type Tree, WORKSPACES } from './rule.ts'
-import { findAll } from './source.ts'
+import { findAll, findImports } from './source.ts'
 
 interface Dependency {
   from: string
@@ -61,6 +61,53 @@ const listed: Rule = {
   good: {
     'cli/package.json': '{"dependencies": {"yaml": "1.0.0", "@howdah/core": "0.1.0"}}',
     'STYLE.md': '## Runtime dependencies\n| `yaml` | a | b |',
+  },
+}
+
+const packageOf = (specifier: string) =>
+  specifier.split('/', specifier.startsWith('@') ? 2 : 1).join('/')
+
+/** Packages that a workspace's product code imports, with the first file that does. */
+function importedBy(tree: Tree, workspace: string): Map<string, string> {
+  const found = new Map<string, string>()
+  for (const file of tree.sources.values()) {
+    if (!file.path.startsWith(`${workspace}/src/`) || !isProduct(file.path)) continue
+    for (const { specifier, line } of findImports(file)) {
+      if (/^(?:\.|node:)/.test(specifier)) continue
+      const name = packageOf(specifier)
+      if (!found.has(name)) found.set(name, `${file.path}:${line}`)
+    }
+  }
+  return found
+}
+
+const declared: Rule = {
+  name: 'a workspace declares what it imports, and imports what it declares',
+  fix: 'add it to (or remove it from) the dependencies of that workspace’s package.json',
+  find: (tree) =>
+    WORKSPACES.flatMap((workspace) => {
+      const manifest = `${workspace}/package.json`
+      const imported = importedBy(tree, workspace)
+      const declared = dependenciesOf(tree, 'dependencies').filter(({ from }) => from === manifest)
+      const names = new Set(declared.map(({ name }) => name))
+      const missing = [...imported].filter(([name]) => name !== `@howdah/${workspace}`)
+      return [
+        ...missing
+          .filter(([name]) => !names.has(name))
+          .map(([name, where]) => `${where}: ${name} is not declared`),
+        ...[...names]
+          .filter((name) => !imported.has(name))
+          .map((name) => `${manifest}:1: ${name} is imported nowhere`),
+      ]
+    }),
+  bad: [
+    { 'cli/package.json': '{"dependencies": {"yaml": "1.0.0"}}' },
+    { 'cli/src/a.ts': "import { Pool } from 'pg'", 'cli/package.json': '{}' },
+  ],
+  good: {
+    'cli/package.json': '{"dependencies": {"@peculiar/x509": "1.0.0", "@howdah/core": "0.1.0"}}',
+    'cli/src/a.ts': "import '@peculiar/x509/a'\nimport { b } from '@howdah/core/b.ts'",
+    'cli/src/a.test.ts': "import { fc } from 'fast-check'",
   },
 }
 
@@ -188,6 +235,7 @@ const styleIsShort: Rule = {
 export const projectRules: Rule[] = [
   pinned,
   listed,
+  declared,
   codesUsed,
   codesDocumented,
   noWorkplace,
