@@ -11,19 +11,19 @@ import { followOperation } from '../follow.ts'
 import { type PlatformConfig, readPlatformConfig } from '../platform/config.ts'
 import { createFirstCluster } from '../platform/first-cluster.ts'
 import { acquireHomeLock } from '../platform/home-lock.ts'
+import { type Interrupt, listenForInterrupt } from '../platform/interrupt.ts'
 import { ensureDcs, joinHosts, waitDcs, waitHostsOnline } from '../platform/join-hosts.ts'
 import { HOSTS_MAX, type PlatformLayout } from '../platform/layout.ts'
-import { type Interrupt, listenForInterrupt } from '../platform/interrupt.ts'
 import { openHome } from '../platform/open-home.ts'
-import { makeHome, prepareHome } from '../platform/prepare-home.ts'
 import { refuseFailures, runPreflight } from '../platform/preflight.ts'
+import { makeHome, prepareHome } from '../platform/prepare-home.ts'
 import { isScanning } from '../platform/s6.ts'
 import { findServiceUser } from '../platform/service-user.ts'
 import { type Settings, writeSettings } from '../platform/settings.ts'
 import { startPlatform } from '../platform/start-platform.ts'
 import { startAgent } from '../platform/start-services.ts'
-import { describeStop } from '../platform/stop-report.ts'
 import { stopPlatform } from '../platform/stop-platform.ts'
+import { describeStop } from '../platform/stop-report.ts'
 import { formatUpSummary, summarizeUp } from '../platform/up-summary.ts'
 
 interface UpOptions {
@@ -122,25 +122,21 @@ async function bringUp(session: UpSession, onReached: () => void): Promise<void>
   await context.output().print(summary, () => formatUpSummary(summary, process.cwd()))
 }
 
-async function follow(
-  session: UpSession,
-  client: ApiClient,
-  operation: Operation,
-): Promise<void> {
+async function follow(session: UpSession, client: ApiClient, operation: Operation): Promise<void> {
   const { context, say, signal } = session
   const progress = context.progress()
   const ended = await followOperation({ client, operationId: operation.id, progress, signal })
   if (ended.state === 'succeeded') return say(`${ended.title}: done`)
   const said = `${ended.title}: ${ended.state}: ${ended.error?.detail ?? 'no detail'}`
   throw new HowdahError('operation-failed', said, {
-    extra: { operation_id: ended.id, hint: `howdah op logs ${ended.id}; howdah op retry ${ended.id}` },
+    extra: {
+      operation_id: ended.id,
+      hint: `howdah op logs ${ended.id}; howdah op retry ${ended.id}`,
+    },
   })
 }
 
-async function stop(
-  session: Omit<UpSession, 'settings'>,
-  interrupt: Interrupt,
-): Promise<void> {
+async function stop(session: Omit<UpSession, 'settings'>, interrupt: Interrupt): Promise<void> {
   const { layout, say } = session
   let stopping = 'the platform'
   interrupt.onRepeat(() => say(`still stopping ${stopping}`))

@@ -22,7 +22,10 @@ export async function checkAddresses(layout: PlatformLayout): Promise<CheckResul
   const found = problems.filter((problem) => problem !== undefined)
   const first = layout.hosts[0]?.address
   if (found.length === 0) {
-    return ok('addresses', `${first} … ${layout.controlPlaneAddress}: ${wanted.length} ports are free`)
+    return ok(
+      'addresses',
+      `${first} … ${layout.controlPlaneAddress}: ${wanted.length} ports are free`,
+    )
   }
   const fix = 'stop what holds them, or choose other addresses: HOWDAH_SUBNET=127.43.0'
   return fail('addresses', found.join('; '), fix)
@@ -39,6 +42,8 @@ async function tryBind(address: string, port: number): Promise<string | undefine
     const holder = findPortHolder(address, port)
     resolve(`${address}:${port} is in use${holder === undefined ? '' : ` by ${holder}`}`)
   })
-  server.listen({ host: address, port, exclusive: true }, () => server.close(() => resolve(undefined)))
+  server.listen({ host: address, port, exclusive: true }, () =>
+    server.close(() => resolve(undefined)),
+  )
   return promise
 }

@@ -49,7 +49,11 @@ function checkOwner(home: string): CheckResult {
     accessSync(existing, constants.W_OK | constants.X_OK)
     return ok(name, 'writable')
   } catch (error) {
-    return fail(name, `${existing} cannot be written (${(error as NodeJS.ErrnoException).code})`, fix)
+    return fail(
+      name,
+      `${existing} cannot be written (${(error as NodeJS.ErrnoException).code})`,
+      fix,
+    )
   }
 }
 
@@ -91,7 +95,9 @@ function findMount(path: string): { path: string; type: string; options: string[
       type,
       options: options.split(','),
     }))
-    .filter((mount) => mount.path === '/' || path === mount.path || path.startsWith(`${mount.path}/`))
+    .filter(
+      (mount) => mount.path === '/' || path === mount.path || path.startsWith(`${mount.path}/`),
+    )
   // The longest path wins, and of several mounts over one another the last.
   return mounts.reduce<(typeof mounts)[number] | undefined>(
     (best, mount) => (best === undefined || mount.path.length >= best.path.length ? mount : best),

@@ -11,14 +11,44 @@ interface WantedProgram {
 }
 
 const WANTED: WantedProgram[] = [
-  { name: 'patroni', argv: ['patroni', '--version'], version: /patroni ([0-9.]+)/, packageName: 'patroni' },
-  { name: 'etcd', argv: ['etcd', '--version'], version: /etcd Version: ([0-9.]+)/, packageName: 'etcd-server' },
-  { name: 'haproxy', argv: ['haproxy', '-v'], version: /version ([0-9.]+)/, packageName: 'haproxy' },
-  { name: 'pgbouncer', argv: ['pgbouncer', '--version'], version: /PgBouncer ([0-9.]+)/, packageName: 'pgbouncer' },
-  { name: 'pgbackrest', argv: ['pgbackrest', 'version'], version: /pgBackRest ([0-9.]+)/, packageName: 'pgbackrest' },
+  {
+    name: 'patroni',
+    argv: ['patroni', '--version'],
+    version: /patroni ([0-9.]+)/,
+    packageName: 'patroni',
+  },
+  {
+    name: 'etcd',
+    argv: ['etcd', '--version'],
+    version: /etcd Version: ([0-9.]+)/,
+    packageName: 'etcd-server',
+  },
+  {
+    name: 'haproxy',
+    argv: ['haproxy', '-v'],
+    version: /version ([0-9.]+)/,
+    packageName: 'haproxy',
+  },
+  {
+    name: 'pgbouncer',
+    argv: ['pgbouncer', '--version'],
+    version: /PgBouncer ([0-9.]+)/,
+    packageName: 'pgbouncer',
+  },
+  {
+    name: 'pgbackrest',
+    argv: ['pgbackrest', 'version'],
+    version: /pgBackRest ([0-9.]+)/,
+    packageName: 'pgbackrest',
+  },
   { name: 's6', argv: ['s6-svscan', '-h'], version: /(usage)/, packageName: 's6' },
   { name: 'execline', argv: ['execlineb', '-c', ''], version: /^()/, packageName: 'execline' },
-  { name: 'openssl', argv: ['openssl', 'version'], version: /OpenSSL ([0-9.]+)/, packageName: 'openssl' },
+  {
+    name: 'openssl',
+    argv: ['openssl', 'version'],
+    version: /OpenSSL ([0-9.]+)/,
+    packageName: 'openssl',
+  },
 ]
 
 const NODE_MAJOR = 24

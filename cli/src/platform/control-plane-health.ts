@@ -1,7 +1,8 @@
 // Owns asking one control plane whether it is ready: a single short attempt without a token, unlike
 // the API client's, because a start asks many times a second.
-import https from 'node:https'
+
 import { createReadStream, statSync } from 'node:fs'
+import https from 'node:https'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { readOptional } from './durable-file.ts'

@@ -3,7 +3,7 @@ import type { Cluster, ClusterAccepted } from '@howdah/core/contract/clusters.ts
 import type { Operation } from '@howdah/core/contract/operations.ts'
 import type { ApiClient } from '../api-client.ts'
 import { saveCredentials } from '../credentials-file.ts'
-import { type HostPlace, type PlatformLayout } from './layout.ts'
+import type { HostPlace, PlatformLayout } from './layout.ts'
 import { type Settings, writeSettings } from './settings.ts'
 
 export const DEMO_NAME = 'demo'

@@ -62,7 +62,11 @@ async function startTicks(pid: number): Promise<string | undefined> {
 
 function busy(holder: string | undefined): HowdahError {
   const pid = holder?.split(' ')[0] ?? 'unknown'
-  return new HowdahError('wrong-state', `another howdah up or down works on this home (pid ${pid})`, {
-    extra: { hint: 'wait until it is done' },
-  })
+  return new HowdahError(
+    'wrong-state',
+    `another howdah up or down works on this home (pid ${pid})`,
+    {
+      extra: { hint: 'wait until it is done' },
+    },
+  )
 }

@@ -1,7 +1,8 @@
 // Owns finding the machine's PostgreSQL binaries: Debian keeps each major in a directory of its own.
-import { HowdahError } from '@howdah/core/errors.ts'
+
 import { accessSync, constants, readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { HowdahError } from '@howdah/core/errors.ts'
 
 const ROOT = '/usr/lib/postgresql'
 

@@ -56,7 +56,8 @@ export async function ensureDcs(context: JoinContext): Promise<Operation | undef
   if (dcs.state === 'available') return undefined
   try {
     const body = { hosts: dcsHosts(layout) }
-    return (await client.request<{ operation: Operation }>('POST', '/v1/dcs', { body })).data.operation
+    return (await client.request<{ operation: Operation }>('POST', '/v1/dcs', { body })).data
+      .operation
   } catch (error) {
     if (!(error instanceof HowdahError) || dcs.state === 'none') throw error
     const running = error.extra['operation_id']

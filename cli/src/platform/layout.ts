@@ -1,8 +1,9 @@
 // Owns where the parts of an embedded platform are: paths below its home, addresses and ports.
-import { API_PORT, AGENT_PORT } from '@howdah/core/contract/resource.ts'
-import type { HostRole } from '@howdah/core/contract/hosts.ts'
-import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
+
 import { join } from 'node:path'
+import type { HostRole } from '@howdah/core/contract/hosts.ts'
+import { AGENT_PORT, API_PORT } from '@howdah/core/contract/resource.ts'
+import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 
 export interface HostPlace {
   name: string

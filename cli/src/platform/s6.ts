@@ -39,7 +39,9 @@ export async function listServices(scanDirectory: string): Promise<string[]> {
   try {
     const entries = await readdir(scanDirectory, { withFileTypes: true })
     return entries
-      .filter((entry) => !entry.name.startsWith('.') && (entry.isDirectory() || entry.isSymbolicLink()))
+      .filter(
+        (entry) => !entry.name.startsWith('.') && (entry.isDirectory() || entry.isSymbolicLink()),
+      )
       .map((entry) => entry.name)
       .sort()
   } catch (error) {

@@ -1,7 +1,8 @@
 // Owns which operating system user databases run as: `postgres` under root, the caller otherwise.
-import { HowdahError } from '@howdah/core/errors.ts'
+
 import { readFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
+import { HowdahError } from '@howdah/core/errors.ts'
 
 export interface ServiceUser {
   name: string

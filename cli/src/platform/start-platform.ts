@@ -65,9 +65,7 @@ export async function startPlatform(context: StartContext): Promise<StartedPlatf
   return { client, services }
 }
 
-async function waitControlPlane(
-  context: StartContext,
-): Promise<{ token: string; caPem: string }> {
+async function waitControlPlane(context: StartContext): Promise<{ token: string; caPem: string }> {
   const { layout, signal } = context
   const wanted = { what: 'the control plane', timeoutMs: CONTROL_PLANE_TIMEOUT_MS, signal }
   try {

@@ -5,12 +5,7 @@ import { readFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { findHomeProcesses, type HomeProcess, isAlive } from './home-processes.ts'
-import {
-  type PlatformLayout,
-  SERVICE_AGENT,
-  SERVICE_CONTROL_PLANE,
-  SERVICE_DB,
-} from './layout.ts'
+import { type PlatformLayout, SERVICE_AGENT, SERVICE_CONTROL_PLANE, SERVICE_DB } from './layout.ts'
 import { listServices, stopService, terminateScan } from './s6.ts'
 
 export interface StopReport {

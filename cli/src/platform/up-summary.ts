@@ -22,7 +22,11 @@ export function summarizeUp(layout: PlatformLayout, clusters: Cluster[]): UpSumm
     clusters: clusters.map((cluster) => ({
       name: cluster.name,
       state: cluster.state,
-      endpoints: cluster.endpoints.map(({ purpose, address, port }) => ({ purpose, address, port })),
+      endpoints: cluster.endpoints.map(({ purpose, address, port }) => ({
+        purpose,
+        address,
+        port,
+      })),
     })),
   }
 }

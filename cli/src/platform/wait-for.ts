@@ -1,6 +1,7 @@
 // Owns waiting: until a condition holds or a deadline passes, and then it says what was last seen.
-import { HowdahError } from '@howdah/core/errors.ts'
+
 import { setTimeout as delay } from 'node:timers/promises'
+import { HowdahError } from '@howdah/core/errors.ts'
 
 export interface WaitOptions {
   /** Completes "waited 60 s for …". */
