@@ -1,0 +1,132 @@
+// Owns how a planned action is carried out on one service. Each may be cut short by a crash after
+// any line: the next plan, made from what is then there, finishes it.
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
+import { hasCode } from '../atomic-file.ts'
+import type { HostRoot } from '../host-root.ts'
+import { pause } from '../wake.ts'
+import type { ServiceAction } from './plan-service.ts'
+import { commandService, isSupervised, readProcessState, rescan } from './s6.ts'
+import {
+  discardWork,
+  installService,
+  type RenderedService,
+  retireService,
+  rewriteService,
+  SERVICE_MARK,
+  serviceDirectory,
+  writeRecord,
+} from './service-directory.ts'
+
+const POLL_MS = 20
+const SUPERVISE_TIMEOUT_MS = 10_000
+/** s6 sends SIGKILL itself after the service's own limit; this is for s6 to say that it did. */
+const KILL_GRACE_MS = 10_000
+/** The longest stopTimeoutMs of the schema: what is stopped may no longer be in any spec. */
+const STOP_TIMEOUT_MS_MAX = 600_000
+
+export interface ActionNeeds {
+  root: HostRoot
+  signal: AbortSignal
+}
+
+export async function runAction(
+  needs: ActionNeeds,
+  action: ServiceAction,
+  rendered: RenderedService,
+): Promise<void> {
+  const { root } = needs
+  const directory = serviceDirectory(root, rendered.service.name)
+  switch (action) {
+    case 'none':
+      return
+    case 'install':
+      await installService(root, rendered)
+      return await superviseService(needs, directory)
+    case 'supervise':
+      return await superviseService(needs, directory)
+    case 'restart':
+      await rewriteService(root, rendered)
+      await stopService(needs, directory)
+      // Recorded before the start: a crash in between leaves it down, which the next plan sees.
+      await writeRecord(root, rendered)
+      return await commandService(directory, 'up')
+    case 'start':
+      return await commandService(directory, 'up')
+    case 'reload':
+      await rewriteService(root, rendered)
+      await commandService(directory, rendered.service.reloadSignal)
+      return await writeRecord(root, rendered)
+    case 'rewrite':
+      await rewriteService(root, rendered)
+      return await writeRecord(root, rendered)
+  }
+}
+
+async function superviseService(needs: ActionNeeds, directory: string): Promise<void> {
+  await rescan(join(needs.root.path, HOST_LAYOUT.services))
+  await until(needs, `s6 to supervise ${directory}`, SUPERVISE_TIMEOUT_MS, async () => {
+    return (await isSupervised(directory)) && (await readProcessState(directory)).wantUp
+  })
+}
+
+async function stopService(needs: ActionNeeds, directory: string): Promise<void> {
+  if (!(await isSupervised(directory))) return
+  await commandService(directory, 'down')
+  const timeoutMs = STOP_TIMEOUT_MS_MAX + KILL_GRACE_MS
+  await until(needs, `${directory} to stop`, timeoutMs, async () => {
+    const state = await readProcessState(directory)
+    return !state.up && !state.wantUp
+  })
+}
+
+/** Stops the service and leaves nothing of it: no process, supervisor, logger or directory. */
+export async function removeService(needs: ActionNeeds, name: string): Promise<void> {
+  const directory = serviceDirectory(needs.root, name)
+  await stopService(needs, directory)
+  await killLeftovers(directory)
+  const retired = await retireService(needs.root, name)
+  await dropRetired(needs, retired)
+}
+
+/** Ends the supervision of a retired directory, then removes it. Safe to repeat. */
+export async function dropRetired(needs: ActionNeeds, retired: string): Promise<void> {
+  await rescan(join(needs.root.path, HOST_LAYOUT.services))
+  await until(needs, `the supervisors of ${retired} to end`, SUPERVISE_TIMEOUT_MS, async () => {
+    return !(await isSupervised(retired)) && !(await isSupervised(join(retired, 'log')))
+  })
+  await discardWork(retired)
+}
+
+/**
+ * SIGKILL for what outlived its service: when Patroni had to be killed, its PostgreSQL goes on,
+ * and nobody would own it once the service is removed. PostgreSQL's children end with it.
+ */
+async function killLeftovers(directory: string): Promise<void> {
+  const mark = `${SERVICE_MARK}=${directory}`
+  for (const entry of await readdir('/proc')) {
+    if (!/^[0-9]+$/.test(entry)) continue
+    const environment = await readFile(`/proc/${entry}/environ`, 'utf8').catch(() => '')
+    if (!environment.split('\0').includes(mark)) continue
+    try {
+      process.kill(Number(entry), 'SIGKILL')
+    } catch (error) {
+      if (!hasCode(error, 'ESRCH')) throw error
+    }
+  }
+}
+
+async function until(
+  needs: ActionNeeds,
+  what: string,
+  timeoutMs: number,
+  holds: () => Promise<boolean>,
+): Promise<void> {
+  const deadline = performance.now() + timeoutMs
+  while (!(await holds())) {
+    if (needs.signal.aborted) throw new Error('stopped')
+    if (performance.now() > deadline) throw new Error(`waited ${timeoutMs} ms for ${what}`)
+    await pause(POLL_MS, needs.signal)
+  }
+}

@@ -1,0 +1,138 @@
+// Owns how the agent talks to the dcs: etcd's JSON gateway over HTTPS, one endpoint after the other,
+// with a token that is fetched when needed and again when etcd no longer takes it. Keys and values
+// travel as base64.
+import { describeError } from '@howdah/core/errors.ts'
+import { makeHttpsAgent, sendRequest } from '../https-request.ts'
+import { pause } from '../wake.ts'
+
+export interface EtcdAccess {
+  endpoints: readonly string[]
+  caPem: string
+  user?: string
+  password?: string
+}
+
+export interface EtcdClient {
+  /** One call, retried over the endpoints while the failure may pass. Throws EtcdError. */
+  call(path: string, body: Record<string, unknown>): Promise<Record<string, unknown>>
+  close(): void
+}
+
+/** `code` is gRPC's number, or -1 when no endpoint answered. */
+export class EtcdError extends Error {
+  readonly code: number
+
+  constructor(code: number, message: string) {
+    super(message)
+    this.name = 'EtcdError'
+    this.code = code
+  }
+}
+
+const CALL_TIMEOUT_MS = 5000
+const RETRY_PAUSE_MS = 200
+const REPLY_BYTES_MAX = 8 * 1024 * 1024
+
+/** Failures that another endpoint, or the same one a moment later, may not have. */
+const PASSING = /no leader|not leader|leader changed|timed out|too many requests|unhealthy cluster/i
+const STALE_TOKEN = /invalid auth token|revision of auth store is old/i
+
+interface Connection {
+  access: EtcdAccess
+  post(path: string, body: unknown, token: string | undefined): Promise<Record<string, unknown>>
+}
+
+/** Calls end when `signal` aborts; without a limit of its own, a caller must set one. */
+export function connectEtcd(access: EtcdAccess, signal: AbortSignal): EtcdClient {
+  const agent = makeHttpsAgent({ caPem: access.caPem, checkName: true })
+  let preferred = 0
+  let token: string | undefined
+
+  async function post(path: string, body: unknown, authorization: string | undefined) {
+    const base = access.endpoints[preferred % access.endpoints.length] as string
+    let response: { status: number; text: string }
+    try {
+      response = await sendRequest({
+        agent,
+        url: `${base.replace(/\/+$/, '')}/v3/${path}`,
+        method: 'POST',
+        body,
+        ...(authorization === undefined ? {} : { headers: { authorization } }),
+        timeoutMs: CALL_TIMEOUT_MS,
+        responseBytesMax: REPLY_BYTES_MAX,
+        signal,
+      })
+    } catch (error) {
+      throw new EtcdError(-1, `${base}: ${describeError(error)}`)
+    }
+    return parseResponse(response)
+  }
+
+  async function call(path: string, body: Record<string, unknown>) {
+    for (;;) {
+      try {
+        token ??= await authenticate({ access, post })
+        return await post(path, body, token === '' ? undefined : token)
+      } catch (error) {
+        if (!(error instanceof EtcdError) || signal.aborted) throw error
+        if (STALE_TOKEN.test(error.message)) token = undefined
+        else if (error.code === -1 || PASSING.test(error.message)) preferred += 1
+        else throw error
+        await pause(RETRY_PAUSE_MS, signal)
+        if (signal.aborted) throw error
+      }
+    }
+  }
+
+  return { call, close: () => agent.destroy() }
+}
+
+/** Empty without credentials, and when etcd says that it asks for none. */
+async function authenticate(connection: Connection): Promise<string> {
+  const { user, password } = connection.access
+  if (user === undefined) return ''
+  try {
+    const reply = await connection.post('auth/authenticate', { name: user, password }, undefined)
+    return String(reply['token'])
+  } catch (error) {
+    if (error instanceof EtcdError && isAuthOff(error)) return ''
+    throw error
+  }
+}
+
+export function isAuthOff(error: EtcdError): boolean {
+  return /authentication is not enabled/i.test(error.message)
+}
+
+function parseResponse(response: { status: number; text: string }): Record<string, unknown> {
+  let reply: unknown
+  try {
+    reply = JSON.parse(response.text)
+  } catch {
+    reply = undefined
+  }
+  if (typeof reply !== 'object' || reply === null) {
+    throw new EtcdError(-1, `etcd answered ${response.status} without JSON`)
+  }
+  const fields = reply as Record<string, unknown>
+  if (response.status === 200) return fields
+  const code = typeof fields['code'] === 'number' ? fields['code'] : -1
+  throw new EtcdError(code, String(fields['message'] ?? fields['error'] ?? response.status))
+}
+
+export function toBase64(text: string): string {
+  return Buffer.from(text, 'utf8').toString('base64')
+}
+
+/** The first key after all keys that start with `prefix`, in base64: etcd's `range_end`. */
+export function prefixEnd(prefix: string): string {
+  const bytes = Buffer.from(prefix, 'utf8')
+  for (let index = bytes.length - 1; index >= 0; index -= 1) {
+    const byte = bytes[index] as number
+    if (byte < 0xff) {
+      bytes[index] = byte + 1
+      return bytes.subarray(0, index + 1).toString('base64')
+    }
+  }
+  return Buffer.from([0]).toString('base64')
+}

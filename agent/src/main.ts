@@ -1,0 +1,130 @@
+// The agent of one host: the only place where its parts are put together. It applies the host's
+// spec, watches the services, runs tasks and reports; it owns no service's life, so ending it, in
+// whatever way, ends nothing else.
+import { describeError } from '@howdah/core/errors.ts'
+import { pino } from 'pino'
+import { makeReconciler, type Reconciler } from './apply/reconciler.ts'
+import { loadSpec } from './apply/spec-store.ts'
+import { type AgentConfig, loadConfig } from './config.ts'
+import { connectControlPlane } from './control-plane.ts'
+import { obtainIdentity } from './enrolment.ts'
+import { type HostRoot, openHostRoot } from './host-root.ts'
+import type { Identity } from './identity.ts'
+import { makeFactsReader } from './observe/host-facts.ts'
+import { makeObserver } from './observe/observer.ts'
+import { keepIdentityValid } from './renewal.ts'
+import { runReportLoop } from './report-loop.ts'
+import { runSyncLoop } from './sync-loop.ts'
+import { openResultStore } from './tasks/result-store.ts'
+import { makeTaskRunner } from './tasks/task-runner.ts'
+import { makeWake } from './wake.ts'
+
+interface AgentParts {
+  config: AgentConfig
+  root: HostRoot
+  identity: Identity
+  log: pino.Logger
+  signal: AbortSignal
+}
+
+async function main(): Promise<void> {
+  const config = loadConfig()
+  const log = pino({ level: config.logLevel, base: null })
+  const stop = new AbortController()
+  for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stop.abort())
+  const root = await openHostRoot(config.hostRoot, config.serviceUser)
+  const identity = await obtainIdentity({
+    root,
+    controlPlanes: config.controlPlanes,
+    tokenFile: config.enrolmentTokenFile,
+    log,
+    signal: stop.signal,
+  })
+  if (identity === undefined) return
+  await runAgent({ config, root, identity, log, signal: stop.signal })
+  log.info('agent stopped')
+}
+
+async function runAgent(parts: AgentParts): Promise<void> {
+  const { config, root, identity, log, signal } = parts
+  const wakeReport = makeWake()
+  const onChange = () => wakeReport.wake()
+  let refusal = ''
+
+  const observer = makeObserver({ root, onChange })
+  const reconciler = makeReconciler({ root, log, signal, onChange })
+  const held = await loadHeldSpec(parts)
+  if (held !== undefined) {
+    reconciler.offer(held)
+    observer.watch(held)
+  }
+  // From here on the host comes up as it was, whether or not anybody answers below.
+  const applying = reconciler.run()
+
+  const results = await openResultStore(root)
+  const context = {
+    root,
+    spec: reconciler.spec,
+    appliedRevision: () => reconciler.state().appliedRevision,
+  }
+  const tasks = makeTaskRunner({ results, context, log, signal, onResult: onChange })
+  const controlPlane = connectControlPlane(config.controlPlanes, identity)
+  const readFacts = await makeFactsReader(root, config.memoryBytes)
+  log.info({ host: identity.hostId, revision: held?.revision ?? -1 }, 'agent started')
+
+  await Promise.all([
+    applying,
+    keepIdentityValid({ root, controlPlane, identity, log, signal }),
+    runReportLoop({
+      controlPlane,
+      results,
+      wake: wakeReport,
+      read: () => readState(reconciler, refusal, observer.statuses()),
+      log,
+      signal,
+    }),
+    runSyncLoop({
+      root,
+      hostId: identity.hostId,
+      controlPlane,
+      readFacts,
+      tasks,
+      log,
+      signal,
+      heldSpec: reconciler.spec,
+      onSpec: (spec) => {
+        reconciler.offer(spec)
+        observer.watch(spec)
+      },
+      onRefusal: (reason) => {
+        if (reason !== refusal) onChange()
+        refusal = reason
+      },
+    }),
+  ])
+  await Promise.all([observer.stop(), tasks.drain()])
+  controlPlane.close()
+}
+
+function readState<Status>(reconciler: Reconciler, refusal: string, services: Status[]) {
+  const { appliedRevision, applyError } = reconciler.state()
+  const reasons = [refusal, applyError].filter((reason) => reason !== '')
+  return { appliedRevision, applyError: reasons.join('; ').slice(0, 4000), services }
+}
+
+// An unreadable spec must not keep the agent down: the control plane sends a new one, and what
+// runs goes on running.
+async function loadHeldSpec(parts: AgentParts) {
+  try {
+    return await loadSpec(parts.root, parts.identity.hostId)
+  } catch (error) {
+    parts.log.error({ error: describeError(error) }, 'spec on disk not usable')
+    return undefined
+  }
+}
+
+main().catch((error: unknown) => {
+  const line = { level: 60, msg: 'agent failed', error: describeError(error) }
+  process.stderr.write(`${JSON.stringify(line)}\n`)
+  process.exitCode = 1
+})

@@ -1,0 +1,37 @@
+// Owns how the agent runs a short program to its end: argv, a clean environment, bounded time and
+// output. Long-lived processes are s6's, never children of the agent.
+import { execFile } from 'node:child_process'
+
+const OUTPUT_BYTES_MAX = 262_144
+const STDERR_CHARACTERS_SHOWN = 500
+
+export interface ProgramRun {
+  /** Absolute path or a name in the system's directories, then the arguments. */
+  argv: readonly [string, ...string[]]
+  timeoutMs: number
+  /** Drop to this user; only root can. */
+  user?: { uid: number; gid: number } | undefined
+  signal?: AbortSignal | undefined
+}
+
+/** Standard output. Throws with argv, exit code or signal, and the end of standard error. */
+export async function runProgram(run: ProgramRun): Promise<string> {
+  const [program, ...args] = run.argv
+  const options = {
+    timeout: run.timeoutMs,
+    killSignal: 'SIGKILL' as const,
+    maxBuffer: OUTPUT_BYTES_MAX,
+    env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' },
+    cwd: '/',
+    ...(run.user === undefined ? {} : { uid: run.user.uid, gid: run.user.gid }),
+    ...(run.signal === undefined ? {} : { signal: run.signal }),
+  }
+  return await new Promise((resolve, reject) => {
+    execFile(program, args, options, (error, stdout, stderr) => {
+      if (error === null) return resolve(stdout)
+      const ended = error.signal ? `signal ${error.signal}` : `code ${error.code ?? 'unknown'}`
+      const said = stderr.trim().slice(-STDERR_CHARACTERS_SHOWN)
+      reject(new Error(`${run.argv.join(' ')} ended with ${ended}: ${said}`))
+    })
+  })
+}

@@ -1,0 +1,63 @@
+// Owns which code runs a task's action. What an action returns is the task's value.
+import type { HostSpec } from '@howdah/core/host-spec.ts'
+import type { TaskAction } from '@howdah/core/protocol.ts'
+import { EtcdError } from '../dcs/etcd-client.ts'
+import { enableAuth, ensureUser, removeUser } from '../dcs/etcd-users.ts'
+import type { HostRoot } from '../host-root.ts'
+import { callPatroni } from './call-patroni.ts'
+import { removeData } from './remove-data.ts'
+import { TaskError } from './task-error.ts'
+
+export interface ActionContext {
+  root: HostRoot
+  spec: () => HostSpec | undefined
+  appliedRevision: () => number
+}
+
+export interface ActionLimits {
+  timeoutMs: number
+  /** Aborts at the task's deadline and when the agent stops. */
+  signal: AbortSignal
+}
+
+/** Throws TaskError. */
+export async function runTaskAction(
+  action: TaskAction,
+  context: ActionContext,
+  limits: ActionLimits,
+): Promise<unknown> {
+  switch (action.kind) {
+    case 'sql': {
+      // Gateway hosts never run SQL: the driver is loaded with the first task that needs it.
+      const { runSql } = await import('./run-sql.ts')
+      return await runSql(action, { rootPath: context.root.path, ...limits })
+    }
+    case 'dcs-enable-auth':
+      return await inDcs(() => enableAuth(action.dcs, action.rootPassword, limits.signal))
+    case 'dcs-ensure-user':
+      return await inDcs(() => ensureUser(action.dcs, action, limits.signal))
+    case 'dcs-remove-user':
+      return await inDcs(() => removeUser(action.dcs, action, limits.signal))
+    case 'patroni':
+      return await callPatroni(action, limits)
+    case 'remove-data':
+      return await removeData(action.path, {
+        root: context.root,
+        spec: context.spec(),
+        appliedRevision: context.appliedRevision(),
+        ...limits,
+      })
+    default:
+      throw new Error(`BUG: unknown action ${JSON.stringify(action satisfies never)}`)
+  }
+}
+
+async function inDcs(act: () => Promise<void>): Promise<void> {
+  try {
+    await act()
+  } catch (error) {
+    if (!(error instanceof EtcdError)) throw error
+    const code = error.code === -1 ? 'unreachable' : `etcd-${error.code}`
+    throw new TaskError(code, error.message, { cause: error })
+  }
+}

@@ -1,0 +1,129 @@
+// Owns the running of tasks: each id once, a bounded number at a time, each ended at its deadline.
+// Tasks in flight are kept in memory only: they hold secrets, and a control plane sends those again
+// that died with the agent.
+import { describeError } from '@howdah/core/errors.ts'
+import type { Task, TaskResult } from '@howdah/core/protocol.ts'
+import type { Logger } from 'pino'
+import type { ResultStore } from './result-store.ts'
+import { type ActionContext, runTaskAction } from './run-task-action.ts'
+import { TaskError } from './task-error.ts'
+
+const RUNNING_COUNT_MAX = 8
+const QUEUE_LENGTH_MAX = 200
+const KNOWN_COUNT_MAX = 1000
+const VALUE_BYTES_MAX = 1024 * 1024
+const ERROR_LENGTH_MAX = 4000
+
+export interface TaskRunner {
+  /** Takes those that are new; others are ignored or their result is sent again. */
+  offer(tasks: readonly Task[]): void
+  /** For the control plane: what it need not send again. */
+  knownIds(): string[]
+  /** Resolves once nothing runs any more; call it after `signal` aborted. */
+  drain(): Promise<void>
+}
+
+export interface TaskRunnerNeeds {
+  results: ResultStore
+  context: ActionContext
+  log: Logger
+  signal: AbortSignal
+  /** A result waits to be reported. */
+  onResult: () => void
+}
+
+export function makeTaskRunner(needs: TaskRunnerNeeds): TaskRunner {
+  const queue: Task[] = []
+  const running = new Map<string, Promise<void>>()
+  const { results } = needs
+
+  function startNext(): void {
+    while (!needs.signal.aborted && running.size < RUNNING_COUNT_MAX) {
+      const task = queue.shift()
+      if (task === undefined) return
+      const work = runTask(needs, task).finally(() => {
+        running.delete(task.id)
+        startNext()
+      })
+      running.set(task.id, work)
+    }
+  }
+
+  return {
+    offer(tasks) {
+      for (const task of tasks) {
+        if (results.has(task.id)) {
+          results.markWanted(task.id)
+          needs.onResult()
+          continue
+        }
+        const known = running.has(task.id) || queue.some((queued) => queued.id === task.id)
+        if (known || results.full() || queue.length >= QUEUE_LENGTH_MAX) continue
+        queue.push(task)
+      }
+      startNext()
+    },
+    knownIds() {
+      const ids = [
+        ...running.keys(),
+        ...queue.map((task) => task.id),
+        ...results.ids().toReversed(),
+      ]
+      return [...new Set(ids)].slice(0, KNOWN_COUNT_MAX)
+    },
+    async drain() {
+      await Promise.allSettled(running.values())
+    },
+  }
+}
+
+async function runTask(needs: TaskRunnerNeeds, task: Task): Promise<void> {
+  const startedMs = performance.now()
+  const result = await resultOf(needs, task)
+  // Stopping cut it short: reported as failed, it would not be sent again to the next agent.
+  if (needs.signal.aborted && !result.ok) return
+  const tookMs = Math.round(performance.now() - startedMs)
+  const { ok, errorCode } = result
+  needs.log.info({ task: task.id, kind: task.action.kind, ok, errorCode, tookMs }, 'task ended')
+  try {
+    await needs.results.add(result)
+  } catch (error) {
+    needs.log.error({ task: task.id, error: describeError(error) }, 'task result not on disk')
+  }
+  needs.onResult()
+}
+
+async function resultOf(needs: TaskRunnerNeeds, task: Task): Promise<TaskResult> {
+  const { id, timeoutMs } = task
+  const deadline = new AbortController()
+  const abort = () => deadline.abort()
+  const timer = setTimeout(abort, timeoutMs)
+  needs.signal.addEventListener('abort', abort, { once: true })
+  // An action that does not heed its signal is left behind rather than waited for.
+  const expired = new Promise<never>((_, reject) => {
+    const said = new TaskError('timeout', `it did not end within ${timeoutMs} ms`)
+    deadline.signal.addEventListener('abort', () => setTimeout(() => reject(said), 250))
+  })
+  expired.catch(() => undefined)
+  try {
+    const limits = { timeoutMs, signal: deadline.signal }
+    const value = await Promise.race([runTaskAction(task.action, needs.context, limits), expired])
+    return boundValue({ id, ok: true, value: value ?? null, error: '', errorCode: '' })
+  } catch (error) {
+    const timedOut = deadline.signal.aborted
+    const code = error instanceof TaskError ? error.code : ''
+    const text = describeError(error).slice(0, ERROR_LENGTH_MAX)
+    const errorCode = (timedOut ? 'timeout' : code).slice(0, 64)
+    return { id, ok: false, value: null, error: text, errorCode }
+  } finally {
+    clearTimeout(timer)
+    needs.signal.removeEventListener('abort', abort)
+  }
+}
+
+function boundValue(result: TaskResult): TaskResult {
+  const bytes = Buffer.byteLength(JSON.stringify(result.value))
+  if (bytes <= VALUE_BYTES_MAX) return result
+  const error = `the result has ${bytes} bytes, more than ${VALUE_BYTES_MAX}`
+  return { ...result, ok: false, value: null, error, errorCode: 'result-too-large' }
+}
