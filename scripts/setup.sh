@@ -43,12 +43,14 @@ list_missing() {
 # All of it is taken back; what was there before is not touched.
 root_part='
 set -eu
-export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l RUNLEVEL=1
 policy=/usr/sbin/policy-rc.d
 dropin=/etc/postgresql-common/createcluster.d/howdah.conf
 units="postgresql patroni etcd haproxy pgbouncer"
 made_policy= made_dropin= known=
+log=$(mktemp)
 clean_up() {
+  rm -f "$log"
   [ -z "$made_policy" ] || rm -f "$policy"
   [ -z "$made_dropin" ] || rm -f "$dropin"
 }
@@ -69,8 +71,13 @@ if [ ! -e /usr/bin/pg_createcluster ]; then
   made_dropin=1
   echo "create_main_cluster = false" >"$dropin"
 fi
-apt-get -qq update
-apt-get -qq -y -o Dpkg::Use-Pty=0 --no-install-recommends install "$@" >/dev/null
+run_apt() {
+  apt-get -qq -o DPkg::Lock::Timeout=120 "$@" >"$log" 2>&1 && return 0
+  tail -n 20 "$log" >&2
+  return 1
+}
+run_apt update || echo "setup: apt-get update failed: going on with the package lists as they are" >&2
+run_apt -y -o Dpkg::Use-Pty=0 --no-install-recommends install "$@"
 if [ -d /run/systemd/system ]; then
   for unit in $units; do
     case " $known " in

@@ -37,14 +37,20 @@ export async function ensurePlatformDb(context: PlatformDbContext): Promise<void
   if (user.dropTo !== undefined) await chown(parent, user.uid, user.gid)
   const directory = join(parent, 'pg')
   const initdb = [join(binaries, 'initdb'), '-D', directory, '-U', 'howdah', '--data-checksums']
-  const access = ['--auth-local=peer', '--auth-host=reject', '--encoding=UTF8', '--locale=C.UTF-8']
+  const access = [
+    '--no-sync',
+    '--auth-local=peer',
+    '--auth-host=reject',
+    '--encoding=UTF8',
+    '--locale=C.UTF-8',
+  ]
   await runProgram(asServiceUser(user, [...initdb, ...access]), { timeoutMs: INITDB_TIMEOUT_MS })
   const single = [join(binaries, 'postgres'), '--single', '-D', directory, 'template1']
   await runProgram(asServiceUser(user, single), {
     timeoutMs: INITDB_TIMEOUT_MS,
     input: 'CREATE DATABASE howdah;\n',
   })
-  // Single-user mode writes without waiting for the disk everywhere: sync before the rename counts.
+  // The one sync for all of the above: nothing counts before the rename.
   const sync = [join(binaries, 'initdb'), '--sync-only', '-D', directory]
   await runProgram(asServiceUser(user, sync), { timeoutMs: INITDB_TIMEOUT_MS })
   await rename(directory, layout.dbDirectory)

@@ -7,7 +7,7 @@ import { type CheckResult, fail, ok, warn } from './check.ts'
 import { checkAddresses } from './check-addresses.ts'
 import { checkDisk, checkHome } from './check-home.ts'
 import { checkPrograms } from './check-programs.ts'
-import { findHomeProcesses } from './home-processes.ts'
+import { findHomeProcesses, type HomeProcess } from './home-processes.ts'
 import { choosePostgresql, findPostgresql } from './installed-postgresql.ts'
 import type { PlatformLayout } from './layout.ts'
 import { platformDbMajor } from './platform-db.ts'
@@ -38,7 +38,10 @@ export async function runPreflight(
     await checkDbVersion(layout),
   ]
   if (options.isRunning) return results
-  return [...results, checkMemory(), checkLeftOvers(layout), await checkAddresses(layout)]
+  // What is left of an earlier start holds memory and ports; `up` ends it before it starts anything.
+  const left = findHomeProcesses(layout.home)
+  if (left.length > 0) return [...results, warnLeftOvers(left)]
+  return [...results, checkMemory(), await checkAddresses(layout)]
 }
 
 /** Throws `preflight-failed` with every failure and its fix. */
@@ -96,10 +99,8 @@ async function checkDbVersion(layout: PlatformLayout): Promise<CheckResult> {
   }
 }
 
-// Processes without a scan process above: `up` stops them before it starts anything.
-function checkLeftOvers(layout: PlatformLayout): CheckResult {
-  const left = findHomeProcesses(layout.home)
-  if (left.length === 0) return ok('processes', 'none of an earlier start')
+function warnLeftOvers(left: HomeProcess[]): CheckResult {
   const names = [...new Set(left.map((process) => process.program))].join(', ')
-  return warn('processes', `${left.length} of an earlier start: ${names}`, 'howdah down ends them')
+  const found = `${left.length} of an earlier start: ${names}`
+  return warn('processes', found, 'howdah up or howdah down ends them')
 }
