@@ -107,7 +107,11 @@ async function requestWithRetries<T>(
   if (method !== 'GET') headers['idempotency-key'] = randomUUID()
   if (wanted.ifMatch !== undefined) headers['if-match'] = formatETag(wanted.ifMatch)
   const body = wanted.body === undefined ? undefined : JSON.stringify(wanted.body)
-  if (body !== undefined) headers['content-type'] = 'application/json'
+  if (body !== undefined) {
+    headers['content-type'] = 'application/json'
+    // Node frames no body of a DELETE by itself: it would be read as the next request.
+    headers['content-length'] = String(Buffer.byteLength(body))
+  }
   const target = path + formatQuery(wanted.query ?? {})
   for (let attempt = 1; ; attempt += 1) {
     const outcome = await attemptRequest<T>(transport, { method, target, headers, body })

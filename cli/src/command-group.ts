@@ -25,5 +25,5 @@ export function commandGroup(program: Command, noun: keyof typeof NOUNS): Comman
   const present = program.commands.find((command) => command.name() === noun)
   if (present !== undefined) return present
   const { group, about } = NOUNS[noun]
-  return program.command(noun).description(about).helpGroup(group)
+  return program.command(noun).description(about).helpGroup(group).helpCommand(false)
 }

@@ -5,11 +5,13 @@ import type { Event, Operation } from '@howdah/core/contract/operations.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
 import { type ApiClient, apiPath } from './api-client.ts'
 import type { Context, Progress } from './context.ts'
+import { listEvents } from './event-list.ts'
 import { type StreamItem, streamEvents } from './event-stream.ts'
 import { safeLine } from './safe-text.ts'
 import { renderStepList } from './step-list.ts'
 
 const FRAME_MS = 100
+const MISSED_COUNT_MAX = 1000
 /** Exit code of a shell for SIGINT. */
 export const INTERRUPTED_EXIT_CODE = 130
 
@@ -36,8 +38,9 @@ export class StoppedWatching extends Error {
 export async function followOperation(options: FollowOptions): Promise<Operation> {
   const first = await readOperation(options)
   const view = options.progress.isLive ? makeLiveView(options, first) : makePlainView(options)
+  let lastEventId = '0'
   try {
-    if (isFinal(first)) return view.finish(first)
+    if (isFinal(first)) return await endView(options, view, first, lastEventId)
     for await (const item of streamEvents({
       client: options.client,
       query: { operation: options.operationId, after: '0' },
@@ -45,15 +48,31 @@ export async function followOperation(options: FollowOptions): Promise<Operation
       ...(options.silenceMsMax === undefined ? {} : { silenceMsMax: options.silenceMsMax }),
     })) {
       view.show(item)
+      if (item.type === 'event') lastEventId = item.event.id
       if (!mayHaveEnded(item)) continue
       const operation = await readOperation(options)
       view.update(operation)
-      if (isFinal(operation)) return view.finish(operation)
+      if (isFinal(operation)) return await endView(options, view, operation, lastEventId)
     }
     throw new StoppedWatching(options.operationId)
   } finally {
     view.close()
   }
+}
+
+/** Shows what the stream had not sent yet: it may end before its reader has caught up. */
+async function endView(
+  options: FollowOptions,
+  view: View,
+  operation: Operation,
+  lastEventId: string,
+): Promise<Operation> {
+  const query = { operation: options.operationId, after: lastEventId }
+  // The outcome is known; a platform that goes away now costs some lines and nothing else.
+  const missed = await listEvents(options.client, query, MISSED_COUNT_MAX).catch(() => [])
+  for (const event of missed) view.show({ type: 'event', event })
+  view.finish(operation)
+  return operation
 }
 
 /**
@@ -113,7 +132,7 @@ function mayHaveEnded(item: StreamItem): boolean {
 interface View {
   show(item: StreamItem): void
   update(operation: Operation): void
-  finish(operation: Operation): Operation
+  finish(operation: Operation): void
   close(): void
 }
 
@@ -138,7 +157,6 @@ function makePlainView(options: FollowOptions): View {
     finish: (operation) => {
       // Ended before we came: there was nothing to stream.
       if (lines === 0) for (const line of summarize(operation)) say(line)
-      return operation
     },
     close: () => undefined,
   }
@@ -152,7 +170,14 @@ function isEarlier(event: Event, sinceMs: number | undefined): boolean {
 export function formatEventLine(event: Event): string {
   const at = new Date(event.at)
   const time = Number.isNaN(at.getTime()) ? safeLine(event.at) : at.toTimeString().slice(0, 8)
-  return `${time}  ${safeLine(event.kind).padEnd(19)}  ${safeLine(event.message)}`.trimEnd()
+  return `${time}  ${safeLine(event.kind).padEnd(19)}  ${safeLine(sentenceOf(event))}`.trimEnd()
+}
+
+// A step that ends says what it saw last; which step that was is in its data.
+function sentenceOf({ kind, message, data }: Event): string {
+  const title = kind.startsWith('step.') ? data?.title : undefined
+  const isNews = typeof title === 'string' && title !== message
+  return isNews ? `${title}: ${message}` : message
 }
 
 function summarize(operation: Operation): string[] {
@@ -203,7 +228,6 @@ function makeLiveView(options: FollowOptions, first: Operation): View {
       operation = last
       notice = ''
       draw()
-      return last
     },
     close: () => {
       clearInterval(timer)

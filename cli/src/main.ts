@@ -84,6 +84,23 @@ const COMMANDS = [
   api,
 ]
 
+// First words that need nothing of what starts and stops a platform; for any other all is loaded.
+const WITHOUT_PLATFORM = new Set([
+  'cluster',
+  'uri',
+  'psql',
+  'db',
+  'role',
+  'param',
+  'op',
+  'events',
+  'host',
+  'user',
+  'token',
+  'whoami',
+  'api',
+])
+
 const HELP_AFTER = `
 Examples:
   howdah cluster create demo              three instances behind a gateway
@@ -104,6 +121,7 @@ export async function runCli(argv: string[], streams: Streams): Promise<number> 
   const environment = readEnvironment()
   const program = makeProgram()
   const context = makeContext({ program, environment, streams, version: VERSION })
+  if (!WITHOUT_PLATFORM.has(argv[0] ?? '')) await registerPlatform(program, context)
   for (const command of COMMANDS) command.register(program, context)
   try {
     if (argv.length === 0) program.outputHelp()
@@ -125,6 +143,17 @@ function formatTerm(command: Command): string {
     return argument.required ? `<${name}>` : `[${name}]`
   })
   return [command.name(), ...names].join(' ')
+}
+
+// Three times the rest to load, and of no use to the others.
+async function registerPlatform(program: Command, context: Context): Promise<void> {
+  const commands = await Promise.all([
+    import('./commands/up.ts'),
+    import('./commands/down.ts'),
+    import('./commands/status.ts'),
+    import('./commands/doctor.ts'),
+  ])
+  for (const command of commands) command.register(program, context)
 }
 
 function makeProgram(): Command {
@@ -168,5 +197,7 @@ if (import.meta.main) {
       throw error
     })
   }
-  process.exitCode = await runCli(process.argv.slice(2), process)
+  const exitCode = await runCli(process.argv.slice(2), process)
+  // A command may have set it itself: `up` does when a signal ended it.
+  if (exitCode !== 0) process.exitCode = exitCode
 }

@@ -3,7 +3,9 @@ import type { Event } from '@howdah/core/contract/operations.ts'
 import type { Command } from 'commander'
 import { HELP_GROUPS } from '../command-group.ts'
 import type { Context } from '../context.ts'
+import { listEvents as readEvents } from '../event-list.ts'
 import { streamEvents } from '../event-stream.ts'
+import { parseCount } from '../option-values.ts'
 import { formatTable, type Paint } from '../output.ts'
 import { escapeInQuotes, safeLine } from '../safe-text.ts'
 
@@ -12,7 +14,10 @@ interface EventFlags {
   cluster?: string
   operation?: string
   after?: string
+  limit?: number
 }
+
+const COUNT_DEFAULT = 100
 
 export function register(program: Command, context: Context): void {
   program
@@ -23,6 +28,7 @@ export function register(program: Command, context: Context): void {
     .option('--cluster <cluster>', 'only of this cluster')
     .option('--operation <id>', 'only of this operation')
     .option('--after <id>', 'only newer than this event')
+    .option('--limit <count>', 'the newest so many (default: 100)', parseCount(1, 10_000))
     .action((flags: EventFlags) =>
       flags.follow === true ? followEvents(context, flags) : listEvents(context, flags),
     )
@@ -31,7 +37,7 @@ export function register(program: Command, context: Context): void {
 async function listEvents(context: Context, flags: EventFlags): Promise<void> {
   const { cluster, operation, after } = flags
   const query = { cluster, operation, after }
-  const events = await context.client().list<Event>('/v1/events', query)
+  const events = await readEvents(context.client(), query, flags.limit ?? COUNT_DEFAULT)
   const output = context.output()
   await output.print(events, () => formatEvents(output.paint, events))
 }

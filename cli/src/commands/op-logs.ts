@@ -4,7 +4,10 @@ import type { Command } from 'commander'
 import { apiPath } from '../api-client.ts'
 import { commandGroup } from '../command-group.ts'
 import type { Context } from '../context.ts'
+import { listEvents } from '../event-list.ts'
 import { formatTable, type Paint } from '../output.ts'
+
+const EVENT_COUNT_MAX = 10_000
 
 export function register(program: Command, context: Context): void {
   commandGroup(program, 'op')
@@ -17,8 +20,7 @@ export function register(program: Command, context: Context): void {
 async function showLogs(context: Context, id: string): Promise<void> {
   // Otherwise an id that does not exist would look like an operation that said nothing.
   await context.client().get(apiPath`/v1/operations/${id}`)
-  const query = { operation: id, after: '0' }
-  const events = await context.client().list<Event>('/v1/events', query)
+  const events = await listEvents(context.client(), { operation: id }, EVENT_COUNT_MAX)
   const output = context.output()
   await output.print(events, () => formatLogs(output.paint, events))
 }
