@@ -15,7 +15,7 @@ import {
 const DEMO = { id: 'clu_1', name: 'demo' }
 
 async function makeHome() {
-  const home = await mkdtemp('/tmp/howdah-cli-')
+  const home = await mkdtemp('/tmp/howdah-test-')
   return { home, [Symbol.asyncDispose]: () => rm(home, { recursive: true }) }
 }
 

@@ -2,9 +2,11 @@
 // passwords made of every kind of character.
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
+import { on } from 'node:events'
 import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { after, before, test } from 'node:test'
 import { promisify } from 'node:util'
 import { quoteIdentifier, quoteLiteral } from '@howdah/core/names.ts'
@@ -80,7 +82,7 @@ test('an unknown role gets a URI without a password, and a hint how to get one',
 })
 
 async function startPostgres(): Promise<Database> {
-  const directory = await mkdtemp('/tmp/howdah-pg-')
+  const directory = await mkdtemp('/tmp/howdah-test-')
   const tls = join(directory, 'tls')
   const data = join(directory, 'data')
   await mkdir(tls)
@@ -121,16 +123,7 @@ async function startPostgres(): Promise<Database> {
     stdio: 'pipe',
   })
   const exited = new Promise((resolve) => postgres.once('exit', resolve))
-  let log = ''
-  await new Promise<void>((resolve, reject) => {
-    const deadline = setTimeout(() => reject(new Error(`no PostgreSQL: ${log}`)), 20_000)
-    postgres.stderr.setEncoding('utf8').on('data', (text: string) => {
-      log += text
-      if (!log.includes('ready to accept connections')) return
-      clearTimeout(deadline)
-      resolve()
-    })
-  })
+  await waitReady(postgres.stderr)
   await createRole(directory, port)
   const stop = async () => {
     postgres.kill('SIGINT')
@@ -138,6 +131,20 @@ async function startPostgres(): Promise<Database> {
     await rm(directory, { recursive: true })
   }
   return { directory, port, stop }
+}
+
+async function waitReady(stderr: Readable): Promise<void> {
+  let log = ''
+  try {
+    for await (const [chunk] of on(stderr, 'data', { signal: AbortSignal.timeout(20_000) })) {
+      log += chunk
+      if (log.includes('ready to accept connections')) break
+    }
+  } catch (error) {
+    throw new Error(`PostgreSQL did not start; it said: ${log}`, { cause: error })
+  }
+  // Its pipe must not fill up.
+  stderr.resume()
 }
 
 async function createRole(socketDirectory: string, port: number): Promise<void> {

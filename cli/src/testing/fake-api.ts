@@ -40,7 +40,7 @@ export interface FakeApi {
 }
 
 export async function startFakeApi(address = '127.0.0.1'): Promise<FakeApi> {
-  const home = await mkdtemp('/tmp/howdah-cli-')
+  const home = await mkdtemp('/tmp/howdah-test-')
   const tls = await makeCertificate(home, address)
   const seen: SeenRequest[] = []
   const routes = new Map<string, Route>()
