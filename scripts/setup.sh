@@ -8,10 +8,12 @@ umask 022
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 cd "$root"
 
-# Package and a file that it brings; a program that came another way counts as installed.
+# Package and a file that it brings; a program that came another way counts as installed. Patroni needs
+# python3-etcd, which on Debian 13 it accepts other packages instead of.
 wanted="
 postgresql:/usr/lib/postgresql
 patroni:/usr/bin/patroni
+python3-etcd:/usr/lib/python3/dist-packages/etcd
 etcd-server:/usr/bin/etcd
 etcd-client:/usr/bin/etcdctl
 haproxy:/usr/sbin/haproxy
@@ -31,6 +33,7 @@ list_missing() {
     file=${entry#*:}
     case $package in
       postgresql) ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || echo "$package" ;;
+      python3-*) [ -e "$file" ] || echo "$package" ;;
       *) [ -e "$file" ] || command -v "${file##*/}" >/dev/null 2>&1 || echo "$package" ;;
     esac
   done

@@ -41,7 +41,14 @@ const WANTED: WantedProgram[] = [
     version: /pgBackRest ([0-9.]+)/,
     packageName: 'pgbackrest',
   },
-  { name: 's6', argv: ['s6-svscan', '-h'], version: /(usage)/, packageName: 's6' },
+  {
+    // What it imports to talk to etcd is a package of its own, which nothing pulls in on Debian 13.
+    name: 'patroni with etcd',
+    argv: ['python3', '-c', 'import patroni.dcs.etcd3'],
+    version: /^()/,
+    packageName: 'python3-etcd',
+  },
+  { name: 's6', argv: ['s6-softlimit', 'true'], version: /^()/, packageName: 's6' },
   { name: 'execline', argv: ['execlineb', '-c', ''], version: /^()/, packageName: 'execline' },
   {
     name: 'openssl',
@@ -62,13 +69,13 @@ async function checkProgram(wanted: WantedProgram): Promise<CheckResult> {
   const result = await tryProgram(wanted.argv, { timeoutMs: 15_000 })
   const match = wanted.version.exec(result.output + result.error)
   const isMissing = /ENOENT|not found/.test(result.error) && result.exitCode !== 0
-  if (!isMissing && match !== null) {
+  if (result.exitCode === 0 && match !== null) {
     const version = /^[0-9]/.test(match[1] ?? '') ? match[1] : 'present'
     return ok(wanted.name, `${version}`)
   }
   const fix = `sh scripts/setup.sh, or: apt-get install ${wanted.packageName}`
   if (isMissing) return fail(wanted.name, 'not installed', fix)
-  const said = (result.error || result.output).trim().split('\n')[0] ?? ''
+  const said = (result.error || result.output).trim().split('\n').at(-1) ?? ''
   return fail(wanted.name, `does not run: ${said.slice(0, 200)}`, fix)
 }
 
