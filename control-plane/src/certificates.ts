@@ -6,7 +6,7 @@ import { createHash, webcrypto } from 'node:crypto'
 import { isIP } from 'node:net'
 import * as x509 from '@peculiar/x509'
 
-x509.cryptoProvider.set(webcrypto as unknown as Crypto)
+x509.cryptoProvider.set(webcrypto as never)
 
 const KEY_ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256' }
 const SIGNING_ALGORITHM = { name: 'ECDSA', hash: 'SHA-256' }
@@ -26,15 +26,18 @@ export interface IssuedCertificate {
 }
 
 function pem(label: string, der: ArrayBuffer): string {
-  const lines = Buffer.from(der).toString('base64').match(/.{1,64}/g) ?? []
+  const lines =
+    Buffer.from(der)
+      .toString('base64')
+      .match(/.{1,64}/g) ?? []
   return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`
 }
 
-async function newKeys(): Promise<{ keys: CryptoKeyPair; keyPem: string }> {
+async function newKeys(): Promise<{ keys: webcrypto.CryptoKeyPair; keyPem: string }> {
   const keys = (await webcrypto.subtle.generateKey(KEY_ALGORITHM, true, [
     'sign',
     'verify',
-  ])) as CryptoKeyPair
+  ])) as webcrypto.CryptoKeyPair
   const pkcs8 = await webcrypto.subtle.exportKey('pkcs8', keys.privateKey)
   return { keys, keyPem: pem('PRIVATE KEY', pkcs8) }
 }
@@ -71,20 +74,23 @@ export async function createAuthority(commonName: string): Promise<Authority> {
 
 function alternativeNames(names: readonly string[]): x509.SubjectAlternativeNameExtension {
   return new x509.SubjectAlternativeNameExtension(
-    names.map((name) => ({ type: isIP(name) === 0 ? ('dns' as const) : ('ip' as const), value: name })),
+    names.map((name) => ({
+      type: isIP(name) === 0 ? ('dns' as const) : ('ip' as const),
+      value: name,
+    })),
   )
 }
 
-async function importAuthorityKey(authority: Authority): Promise<CryptoKey> {
+async function importAuthorityKey(authority: Authority): Promise<webcrypto.CryptoKey> {
   const der = Buffer.from(authority.keyPem.replace(/-----[^-]+-----|\s/g, ''), 'base64')
   return (await webcrypto.subtle.importKey('pkcs8', der, KEY_ALGORITHM, false, [
     'sign',
-  ])) as CryptoKey
+  ])) as webcrypto.CryptoKey
 }
 
 async function sign(
   authority: Authority,
-  publicKey: CryptoKey | x509.PublicKey,
+  publicKey: webcrypto.CryptoKey | x509.PublicKey,
   commonName: string,
   names: readonly string[],
   days: number,
@@ -98,7 +104,7 @@ async function sign(
     notBefore: new Date(now - BACKDATE_MS),
     notAfter: new Date(now + days * DAY_MS),
     signingAlgorithm: SIGNING_ALGORITHM,
-    publicKey: publicKey as CryptoKey,
+    publicKey: publicKey as webcrypto.CryptoKey,
     signingKey: await importAuthorityKey(authority),
     extensions: [
       new x509.BasicConstraintsExtension(false, undefined, true),

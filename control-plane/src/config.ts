@@ -1,7 +1,7 @@
 // Owns the control plane's process configuration: one table, read once at boot. Nothing else looks at the
 // environment. Secrets are removed from the environment after reading, so no child can inherit them.
 import { hostname } from 'node:os'
-import { AGENT_PORT, API_PORT } from '@howdah/core/contract/common.ts'
+import { AGENT_PORT, API_PORT } from '@howdah/core/contract/resource.ts'
 
 interface Setting {
   env: string
@@ -36,7 +36,12 @@ export const SETTINGS = {
     doc: 'File with 64 hex digits: the key that seals secrets; back it up apart from the database',
   },
   apiAddress: { env: 'HOWDAH_API_ADDRESS', doc: 'Address of the API', fallback: '127.0.0.1' },
-  apiPort: { env: 'HOWDAH_API_PORT', doc: 'Port of the API', fallback: String(API_PORT), check: port },
+  apiPort: {
+    env: 'HOWDAH_API_PORT',
+    doc: 'Port of the API',
+    fallback: String(API_PORT),
+    check: port,
+  },
   agentAddress: {
     env: 'HOWDAH_AGENT_ADDRESS',
     doc: 'Address that agents call',

@@ -40,10 +40,7 @@ export function openDatabase(url: string, log: Log): Database {
   }
 }
 
-async function runTransaction<T>(
-  pool: pg.Pool,
-  body: (tx: Queryable) => Promise<T>,
-): Promise<T> {
+async function runTransaction<T>(pool: pg.Pool, body: (tx: Queryable) => Promise<T>): Promise<T> {
   const client = await pool.connect()
   let broken: Error | undefined
   try {

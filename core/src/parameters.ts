@@ -151,7 +151,12 @@ function parseNumber(value: unknown): number | undefined {
 }
 
 function formatBytes(bytes: number): string {
-  for (const [unit, factor] of [['TB', TIB], ['GB', GIB], ['MB', MIB], ['kB', KIB]] as const) {
+  for (const [unit, factor] of [
+    ['TB', TIB],
+    ['GB', GIB],
+    ['MB', MIB],
+    ['kB', KIB],
+  ] as const) {
     if (bytes >= factor && bytes % factor === 0) return `${bytes / factor}${unit}`
   }
   return `${bytes}B`

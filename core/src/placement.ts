@@ -43,7 +43,11 @@ const INSTANCES_PER_HOST_MAX = 200
 const GATEWAYS_PER_HOST_MAX = 40
 
 /** Spread over hosts of the wanted role first, the least loaded first; a host twice only when all have one. */
-function chooseHosts(hosts: readonly PlacementHost[], role: HostRole, count: number): PlacementHost[] {
+function chooseHosts(
+  hosts: readonly PlacementHost[],
+  role: HostRole,
+  count: number,
+): PlacementHost[] {
   if (hosts.length === 0) throw new HowdahError('no-capacity', 'no host is online')
   const ordered = [...hosts].sort(
     (a, b) =>
@@ -51,10 +55,18 @@ function chooseHosts(hosts: readonly PlacementHost[], role: HostRole, count: num
       a.load - b.load ||
       a.name.localeCompare(b.name),
   )
-  return Array.from({ length: count }, (_, index) => ordered[index % ordered.length] as PlacementHost)
+  return Array.from(
+    { length: count },
+    (_, index) => ordered[index % ordered.length] as PlacementHost,
+  )
 }
 
-function firstFree(taken: Set<number>, candidates: Iterable<number>, what: string, host: string): number {
+function firstFree(
+  taken: Set<number>,
+  candidates: Iterable<number>,
+  what: string,
+  host: string,
+): number {
   for (const port of candidates) {
     if (!taken.has(port)) {
       taken.add(port)

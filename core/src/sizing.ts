@@ -57,18 +57,62 @@ function sizedParameters(share: InstanceShare): SizedParameter[] {
     reason,
   })
   return [
-    sized('max_connections', String(connections), `one per 8 MB of ${memory}, 60 to 500; clients share them through the pooler`),
-    sized('shared_buffers', mebibytes(sharedBuffers), `a quarter of the ${memory} that an instance may use`),
-    sized('effective_cache_size', mebibytes(memoryBytes * 0.7), `what PostgreSQL and the page cache hold of ${memory} together`),
-    sized('work_mem', mebibytes(workMem), `the rest of ${memory}, shared by ${connections} connections with two sorts each`),
-    sized('maintenance_work_mem', mebibytes(maintenance), `a sixteenth of ${memory}, for vacuum and index builds`),
-    sized('max_wal_size', walSize(maxWal), `a twentieth of ${disk}: checkpoints by time, not by volume`),
-    sized('min_wal_size', walSize(maxWal / 4), 'a quarter of max_wal_size: segments are recycled, not made anew'),
-    sized('wal_keep_size', walSize(maxWal / 4), 'a replica may be away for this much WAL without a slot'),
-    sized('max_slot_wal_keep_size', walSize(diskBytes / 5), `a lost replica may hold back a fifth of ${disk}, then its slot is dropped`),
-    sized('max_worker_processes', String(workers + 8), `${workers} for parallel queries, 8 for the rest`),
+    sized(
+      'max_connections',
+      String(connections),
+      `one per 8 MB of ${memory}, 60 to 500; clients share them through the pooler`,
+    ),
+    sized(
+      'shared_buffers',
+      mebibytes(sharedBuffers),
+      `a quarter of the ${memory} that an instance may use`,
+    ),
+    sized(
+      'effective_cache_size',
+      mebibytes(memoryBytes * 0.7),
+      `what PostgreSQL and the page cache hold of ${memory} together`,
+    ),
+    sized(
+      'work_mem',
+      mebibytes(workMem),
+      `the rest of ${memory}, shared by ${connections} connections with two sorts each`,
+    ),
+    sized(
+      'maintenance_work_mem',
+      mebibytes(maintenance),
+      `a sixteenth of ${memory}, for vacuum and index builds`,
+    ),
+    sized(
+      'max_wal_size',
+      walSize(maxWal),
+      `a twentieth of ${disk}: checkpoints by time, not by volume`,
+    ),
+    sized(
+      'min_wal_size',
+      walSize(maxWal / 4),
+      'a quarter of max_wal_size: segments are recycled, not made anew',
+    ),
+    sized(
+      'wal_keep_size',
+      walSize(maxWal / 4),
+      'a replica may be away for this much WAL without a slot',
+    ),
+    sized(
+      'max_slot_wal_keep_size',
+      walSize(diskBytes / 5),
+      `a lost replica may hold back a fifth of ${disk}, then its slot is dropped`,
+    ),
+    sized(
+      'max_worker_processes',
+      String(workers + 8),
+      `${workers} for parallel queries, 8 for the rest`,
+    ),
     sized('max_parallel_workers', String(workers), 'one per processor'),
-    sized('max_parallel_workers_per_gather', String(clamp(workers / 2, 1, 8)), 'half of the processors for one query'),
+    sized(
+      'max_parallel_workers_per_gather',
+      String(clamp(workers / 2, 1, 8)),
+      'half of the processors for one query',
+    ),
   ]
 }
 
@@ -87,7 +131,11 @@ const PLATFORM_PARAMETERS: readonly (readonly [string, string, string])[] = [
   ['log_checkpoints', 'on', 'the log explains stalls'],
   ['log_lock_waits', 'on', 'the log explains stalls'],
   ['log_line_prefix', '%m [%p] %q%u@%d/%a ', 'who did it, in each line'],
-  ['idle_in_transaction_session_timeout', '600s', 'a forgotten transaction blocks vacuum and switchovers'],
+  [
+    'idle_in_transaction_session_timeout',
+    '600s',
+    'a forgotten transaction blocks vacuum and switchovers',
+  ],
   ['tcp_keepalives_idle', '10', 'a lost peer is noticed within half a minute'],
   ['tcp_keepalives_interval', '5', 'a lost peer is noticed within half a minute'],
   ['tcp_keepalives_count', '3', 'a lost peer is noticed within half a minute'],

@@ -26,7 +26,8 @@ export async function migrate(database: Database): Promise<string[]> {
       const hash = createHash('sha256').update(text).digest('hex')
       const before = known.get(name)
       if (before === hash) continue
-      if (before !== undefined) throw new Error(`migration ${name} was changed after it was applied`)
+      if (before !== undefined)
+        throw new Error(`migration ${name} was changed after it was applied`)
       await tx.query(text)
       await tx.query('insert into migration (name, hash) values ($1, $2)', [name, hash])
       applied.push(name)

@@ -174,9 +174,7 @@ export const RoleCreate = Type.Object(
       }),
     ),
     /** read: SELECT on everything in the database; write: DML too; none: what you grant. */
-    access: Type.Optional(
-      Type.Enum(['none', 'read', 'write']),
-    ),
+    access: Type.Optional(Type.Enum(['none', 'read', 'write'])),
     database: Type.Optional(PgName),
   },
   { additionalProperties: false },

@@ -158,9 +158,13 @@ function pgbouncerService(
     args: [`${root}/${config}/pgbouncer-${purpose}.ini`],
     env: { PATH: '/usr/bin:/bin', HOME: `${root}/${HOST_LAYOUT.run}`, LANG: 'C.UTF-8' },
     restartOn: [],
-    reloadOn: ['ca.crt', 'gateway.crt', 'gateway.key', 'userlist.txt', `pgbouncer-${purpose}.ini`].map(
-      (name) => `${config}/${name}`,
-    ),
+    reloadOn: [
+      'ca.crt',
+      'gateway.crt',
+      'gateway.key',
+      'userlist.txt',
+      `pgbouncer-${purpose}.ini`,
+    ].map((name) => `${config}/${name}`),
     reloadSignal: 'SIGHUP',
     stopSignal: 'SIGTERM',
     stopTimeoutMs: 5000,

@@ -94,7 +94,11 @@ function postgresqlSettings(cluster: RenderCluster, instance: RenderInstance, co
     use_unix_socket: true,
     authentication: {
       superuser: { username: PLATFORM_ROLES.superuser, password: secrets.superuser, ...sslOptions },
-      replication: { username: PLATFORM_ROLES.replication, password: secrets.replication, ...sslOptions },
+      replication: {
+        username: PLATFORM_ROLES.replication,
+        password: secrets.replication,
+        ...sslOptions,
+      },
       rewind: { username: PLATFORM_ROLES.rewind, password: secrets.rewind, ...sslOptions },
     },
     // Without a fast checkpoint a new replica waits minutes for a spread one.
@@ -113,7 +117,12 @@ function postgresqlSettings(cluster: RenderCluster, instance: RenderInstance, co
   }
 }
 
-function patroniSettings(cluster: RenderCluster, instance: RenderInstance, dcs: RenderDcs, config: string) {
+function patroniSettings(
+  cluster: RenderCluster,
+  instance: RenderInstance,
+  dcs: RenderDcs,
+  config: string,
+) {
   const { root } = instance.host.facts
   const path = (name: string) => `${root}/${config}/${name}`
   return {

@@ -1,0 +1,383 @@
+// Owns /v1/clusters and /v1/parameters: parses, authorizes, stores what is wanted with the operation that will
+// bring it about, and answers 202. It never waits for a host.
+import {
+  Cluster,
+  ClusterAccepted,
+  ClusterCa,
+  ClusterCreate,
+  ClusterDelete,
+  ClusterReplace,
+  type ClusterSpec,
+  ClusterUpdate,
+  OperationAccepted,
+  ParameterEntry,
+} from '@howdah/core/contract/clusters.ts'
+import { PageQuery, pageOf, ResourceRef } from '@howdah/core/contract/resource.ts'
+import { HowdahError } from '@howdah/core/errors.ts'
+import { parseResourceName } from '@howdah/core/names.ts'
+import { PARAMETER_RULES, parseParameters } from '@howdah/core/parameters.ts'
+import { generatePassword } from '@howdah/core/scram.ts'
+import type { FastifyRequest } from 'fastify'
+import { Type } from 'typebox'
+import { showCluster, showClusters } from '../clusters/cluster-view.ts'
+import type { Queryable } from '../database.ts'
+import {
+  type ClusterRow,
+  findCluster,
+  insertCluster,
+  listClusters,
+  lockCluster,
+  setClusterState,
+  updateClusterSpec,
+} from '../db/clusters.ts'
+import { type HostRow, hostState, listHosts, readDcs } from '../db/hosts.ts'
+import { insertOperation, listSteps, runningOperation, toOperation } from '../db/operations.ts'
+import { ensureSecret, readSecret } from '../db/secrets.ts'
+import { SECRET } from '../hosts/render-input.ts'
+import { createCluster, DEFAULT_DATABASE, DEFAULT_ROLE } from '../operations/create-cluster.ts'
+import { deleteCluster } from '../operations/delete-cluster.ts'
+import type { OperationDefinition } from '../operations/operation.ts'
+import { undeleteCluster } from '../operations/undelete-cluster.ts'
+import { updateCluster } from '../operations/update-cluster.ts'
+import { userOf } from './access.ts'
+import { etag, mutate, requireMatch } from './mutation.ts'
+import { parseCursor, toPage } from './page.ts'
+import type { Api } from './server.ts'
+
+const INSTANCES_DEFAULT = 3
+const Params = Type.Object({ cluster: ResourceRef })
+const ListQuery = Type.Object({
+  ...PageQuery.properties,
+  deleted: Type.Boolean({ default: false, description: 'Show the tombstones instead' }),
+})
+const tags = ['clusters']
+
+export async function requireCluster(db: Queryable, reference: string): Promise<ClusterRow> {
+  const row = await findCluster(db, reference)
+  if (row === undefined) throw new HowdahError('not-found', `there is no cluster ${reference}`)
+  return row
+}
+
+/** Starts an operation on a cluster and shows it as the API does. */
+export async function startOperation(
+  tx: Queryable,
+  request: FastifyRequest,
+  definition: OperationDefinition<never>,
+  cluster: { id: string; name: string },
+  title: string,
+  input: unknown,
+) {
+  const row = await insertOperation(tx, {
+    kind: definition.kind,
+    title,
+    clusterId: cluster.id,
+    clusterName: cluster.name,
+    input,
+    steps: definition.steps,
+    createdBy: userOf(request).name,
+  })
+  const operation = toOperation(row, await listSteps(tx, [row.id]))
+  return { operation, headers: { location: `/v1/operations/${row.id}` } }
+}
+
+/** The newest major that every online host has, unless one is asked for. */
+function chooseVersion(hosts: readonly HostRow[], wanted: string | undefined): string {
+  const online = hosts.filter((host) => hostState(host) === 'online' && host.facts !== null)
+  if (online.length === 0) throw new HowdahError('no-capacity', 'no host is online')
+  const onAll = Object.keys(online[0]?.facts?.postgresql ?? {}).filter((version) =>
+    online.every((host) => Object.hasOwn(host.facts?.postgresql ?? {}, version)),
+  )
+  const newest = onAll.sort((a, b) => Number(b) - Number(a))[0]
+  const chosen = wanted ?? newest
+  if (chosen === undefined || !onAll.includes(chosen)) {
+    const there = onAll.length === 0 ? 'none' : onAll.join(', ')
+    throw new HowdahError('no-such-version', `PostgreSQL ${chosen ?? ''}: installed: ${there}`)
+  }
+  return chosen
+}
+
+async function parseCreate(
+  tx: Queryable,
+  body: Type.Static<typeof ClusterCreate>,
+): Promise<ClusterSpec> {
+  parseResourceName(body.name)
+  if ((await readDcs(tx)).state !== 'available') {
+    throw new HowdahError('no-dcs', 'clusters need a dcs to choose their leaders')
+  }
+  const instances = body.instances ?? INSTANCES_DEFAULT
+  const durability = body.durability ?? (instances > 1 ? 'sync' : 'async')
+  if (durability === 'strict' && instances === 1) {
+    throw new HowdahError('bad-request', 'durability strict needs at least two instances')
+  }
+  return {
+    postgres_version: chooseVersion(await listHosts(tx), body.postgres_version),
+    instances,
+    gateways: body.gateways ?? 1,
+    durability,
+    parameters: parseParameters(body.parameters ?? {}),
+    labels: body.labels ?? {},
+  }
+}
+
+export function registerClusters(api: Api): void {
+  registerReads(api)
+  registerCreate(api)
+  registerChange(api)
+  registerDelete(api)
+}
+
+function registerReads({ app, platform }: Api): void {
+  const { database, sealer } = platform
+  app.get(
+    '/v1/clusters',
+    {
+      config: { access: 'read' },
+      schema: {
+        tags,
+        summary: 'List clusters',
+        querystring: ListQuery,
+        response: { 200: pageOf(Cluster) },
+      },
+    },
+    async ({ query }) => {
+      const filter = {
+        after: parseCursor(query.cursor),
+        limit: query.limit + 1,
+        deleted: query.deleted,
+      }
+      const page = toPage(await listClusters(database, filter), query.limit, (row) => row)
+      return { ...page, data: await showClusters(database, page.data) }
+    },
+  )
+  app.get(
+    '/v1/clusters/:cluster',
+    {
+      config: { access: 'read' },
+      schema: { tags, summary: 'Show a cluster', params: Params, response: { 200: Cluster } },
+    },
+    async (request, reply) => {
+      const row = await requireCluster(database, request.params.cluster)
+      reply.header('etag', etag(row.version))
+      return showCluster(database, row)
+    },
+  )
+  app.get(
+    '/v1/clusters/:cluster/ca',
+    {
+      config: { access: 'read' },
+      schema: {
+        tags,
+        summary: 'The CA that clients verify the endpoints with',
+        params: Params,
+        response: { 200: ClusterCa },
+      },
+    },
+    async (request) => {
+      const row = await requireCluster(database, request.params.cluster)
+      const pem = await readSecret(database, sealer, row.id, SECRET.caCertificate)
+      if (pem === undefined) throw new HowdahError('wrong-state', 'the cluster has no CA yet')
+      return { pem }
+    },
+  )
+  app.get(
+    '/v1/parameters',
+    {
+      config: { access: 'read' },
+      schema: {
+        tags,
+        summary: 'The parameters that can be set, and what each accepts',
+        response: { 200: Type.Object({ data: Type.Array(ParameterEntry) }) },
+      },
+    },
+    async () => ({ data: Object.entries(PARAMETER_RULES).map(toParameterEntry) }),
+  )
+}
+
+function toParameterEntry([name, rule]: [string, (typeof PARAMETER_RULES)[string]]) {
+  const base = { name, type: rule.type as string, requires_restart: rule.restart === true }
+  switch (rule.type) {
+    case 'integer':
+    case 'number':
+      return { ...base, minimum: rule.minimum, maximum: rule.maximum }
+    case 'size':
+      return { ...base, minimum: rule.minimumBytes, maximum: rule.maximumBytes, unit: 'bytes' }
+    case 'duration':
+      return { ...base, minimum: rule.minimumMs, maximum: rule.maximumMs, unit: 'ms' }
+    case 'enum':
+      return { ...base, values: [...rule.values] }
+    case 'pattern':
+      return { ...base, values: [rule.says] }
+    case 'boolean':
+      return base
+  }
+}
+
+function registerCreate({ app, platform }: Api): void {
+  app.post(
+    '/v1/clusters',
+    {
+      config: { access: 'operate' },
+      schema: {
+        tags,
+        summary: 'Create a cluster; the password is shown in this reply only',
+        body: ClusterCreate,
+        response: { 202: ClusterAccepted },
+      },
+    },
+    (request, reply) =>
+      mutate(platform, request, reply, async (tx) => {
+        const spec = await parseCreate(tx, request.body)
+        const row = await insertCluster(tx, request.body.name, spec)
+        const password = await ensureSecret(
+          tx,
+          platform.sealer,
+          row.id,
+          `role:${DEFAULT_ROLE}`,
+          generatePassword,
+        )
+        const title = `create cluster ${row.name} with ${spec.instances} instances`
+        const started = await startOperation(tx, request, createCluster, row, title, {})
+        const credentials = { role: DEFAULT_ROLE, password, database: DEFAULT_DATABASE }
+        const cluster = await showCluster(tx, row)
+        return {
+          status: 202,
+          headers: { ...started.headers, etag: etag(row.version) },
+          body: { cluster, operation: started.operation, credentials },
+        }
+      }),
+  )
+}
+
+async function changeSpec(
+  tx: Queryable,
+  request: FastifyRequest,
+  reference: string,
+  change: Partial<Pick<ClusterSpec, 'durability' | 'parameters' | 'labels'>>,
+) {
+  const found = await requireCluster(tx, reference)
+  const row = (await lockCluster(tx, found.id)) as ClusterRow
+  requireMatch(request, row.version)
+  if (row.state !== 'available') {
+    throw new HowdahError('wrong-state', `cluster ${row.name} is ${row.state}`)
+  }
+  if (change.durability === 'strict' && row.spec.instances === 1) {
+    throw new HowdahError('bad-request', 'durability strict needs at least two instances')
+  }
+  const spec: ClusterSpec = {
+    ...row.spec,
+    ...change,
+    ...(change.parameters === undefined ? {} : { parameters: parseParameters(change.parameters) }),
+  }
+  const changed = await updateClusterSpec(tx, row.id, row.version, spec)
+  if (changed === undefined) throw new HowdahError('version-mismatch', 'changed meanwhile')
+  const title = `update cluster ${row.name}`
+  const started = await startOperation(tx, request, updateCluster, row, title, {})
+  return {
+    status: 202,
+    headers: { ...started.headers, etag: etag(changed.version) },
+    body: { cluster: await showCluster(tx, changed), operation: started.operation },
+  }
+}
+
+function registerChange({ app, platform }: Api): void {
+  app.patch(
+    '/v1/clusters/:cluster',
+    {
+      config: { access: 'operate' },
+      schema: {
+        tags,
+        summary: 'Change what is given; needs If-Match',
+        params: Params,
+        body: ClusterUpdate,
+        response: { 202: ClusterAccepted },
+      },
+    },
+    (request, reply) =>
+      mutate(platform, request, reply, (tx) =>
+        changeSpec(tx, request, request.params.cluster, request.body),
+      ),
+  )
+  app.put(
+    '/v1/clusters/:cluster',
+    {
+      config: { access: 'operate' },
+      schema: {
+        tags,
+        summary: 'Replace durability, parameters and labels; needs If-Match',
+        params: Params,
+        body: ClusterReplace,
+        response: { 202: ClusterAccepted },
+      },
+    },
+    (request, reply) =>
+      mutate(platform, request, reply, (tx) =>
+        changeSpec(tx, request, request.params.cluster, request.body),
+      ),
+  )
+}
+
+function registerDelete({ app, platform }: Api): void {
+  app.delete(
+    '/v1/clusters/:cluster',
+    {
+      config: { access: 'operate' },
+      schema: {
+        tags,
+        summary: 'Delete a cluster; it can be brought back until purge_at, unless purged at once',
+        params: Params,
+        body: ClusterDelete,
+        response: { 202: OperationAccepted },
+      },
+    },
+    (request, reply) =>
+      mutate(platform, request, reply, async (tx) => {
+        const found = await requireCluster(tx, request.params.cluster)
+        const row = (await lockCluster(tx, found.id)) as ClusterRow
+        requireMatch(request, row.version)
+        if (request.body.confirm !== row.name) {
+          throw new HowdahError('confirmation-missing', `confirm must be ${row.name}`)
+        }
+        const purge = request.body.purge === true
+        if (row.state === 'deleted' && !purge) {
+          throw new HowdahError('wrong-state', `cluster ${row.name} is deleted already`)
+        }
+        const title = `${purge ? 'delete and purge' : 'delete'} cluster ${row.name}`
+        const started = await startOperation(tx, request, deleteCluster, row, title, { purge })
+        await setClusterState(tx, row.id, 'deleting', title)
+        return {
+          status: 202,
+          headers: started.headers,
+          body: { operation: started.operation },
+        }
+      }),
+  )
+  app.post(
+    '/v1/clusters/:cluster/undelete',
+    {
+      config: { access: 'operate' },
+      schema: {
+        tags,
+        summary: 'Bring a deleted cluster back with the data that it had',
+        params: Params,
+        response: { 202: OperationAccepted },
+      },
+    },
+    (request, reply) =>
+      mutate(platform, request, reply, async (tx) => {
+        const found = await requireCluster(tx, request.params.cluster)
+        const row = (await lockCluster(tx, found.id)) as ClusterRow
+        const other = await runningOperation(tx, row.id)
+        if (row.state !== 'deleted' && other === undefined) {
+          throw new HowdahError('wrong-state', `cluster ${row.name} is ${row.state}, not deleted`)
+        }
+        const title = `bring back cluster ${row.name}`
+        const started = await startOperation(tx, request, undeleteCluster, row, title, {})
+        await setClusterState(tx, row.id, 'restoring', title)
+        return {
+          status: 202,
+          headers: started.headers,
+          body: { operation: started.operation },
+        }
+      }),
+  )
+}

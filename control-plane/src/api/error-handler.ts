@@ -1,0 +1,64 @@
+// Owns how an error becomes an RFC 9457 problem. This is the only place that knows HTTP statuses of errors;
+// what is not in the catalogue becomes `internal`, logged in full and shown without a detail.
+
+import type { Problem } from '@howdah/core/contract/resource.ts'
+import { describeError, ERRORS, type ErrorCode, HowdahError } from '@howdah/core/errors.ts'
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import type { Log } from '../log.ts'
+
+export function toProblem(error: HowdahError, requestId: string): Problem {
+  const entry = ERRORS[error.code]
+  return {
+    type: `https://howdah.dev/errors/${error.code}`,
+    title: entry.title,
+    status: entry.http,
+    detail: error.message,
+    code: error.code,
+    hint: entry.hint,
+    retryable: entry.retryable,
+    request_id: requestId,
+    ...(error.fields.length > 0 ? { errors: error.fields } : {}),
+    ...error.extra,
+  }
+}
+
+const FRAMEWORK_CODES: Record<string, ErrorCode> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: 'body-too-large',
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'unsupported-media-type',
+}
+
+function fromFramework(error: FastifyError): HowdahError | undefined {
+  if (error.validation !== undefined) {
+    const fields = error.validation.slice(0, 20).map((problem) => ({
+      pointer: `/${error.validationContext ?? 'body'}${problem.instancePath}`,
+      message: problem.message ?? 'is not valid',
+    }))
+    const detail = fields.map((field) => `${field.pointer}: ${field.message}`).join('; ')
+    return new HowdahError('bad-request', detail, { fields })
+  }
+  const code = FRAMEWORK_CODES[error.code]
+  if (code !== undefined) return new HowdahError(code, error.message)
+  const status = error.statusCode ?? 500
+  return status >= 400 && status < 500 ? new HowdahError('bad-request', error.message) : undefined
+}
+
+export function makeErrorHandler(log: Log) {
+  return (error: unknown, request: FastifyRequest, reply: FastifyReply) => {
+    const known = error instanceof HowdahError ? error : fromFramework(error as FastifyError)
+    if (known === undefined) {
+      const stack = error instanceof Error ? error.stack : undefined
+      log.error(
+        { request: request.id, error: describeError(error), stack },
+        'request failed unexpectedly',
+      )
+    }
+    const shown = known ?? new HowdahError('internal', 'see the log of the control plane')
+    const problem = toProblem(shown, request.id)
+    if (problem.status === 401) reply.header('www-authenticate', 'Bearer realm="howdah"')
+    return reply
+      .code(problem.status)
+      .header('content-type', 'application/problem+json')
+      .serializer((body: unknown) => JSON.stringify(body))
+      .send(problem)
+  }
+}

@@ -1,0 +1,147 @@
+// Owns how a cluster is shown: its rows joined with what the agents last observed.
+
+import { clusterHealth } from '@howdah/core/cluster-health.ts'
+import type { Cluster, Endpoint, Instance } from '@howdah/core/contract/clusters.ts'
+import type { PatroniStatus, ServiceStatus } from '@howdah/core/protocol.ts'
+import type { Queryable } from '../database.ts'
+import {
+  type ClusterRow,
+  type GatewayRow,
+  type InstanceRow,
+  listGateways,
+  listInstances,
+} from '../db/clusters.ts'
+import { type HostRow, listHosts } from '../db/hosts.ts'
+import { runningOperation } from '../db/operations.ts'
+import { parametersOf } from '../hosts/render-input.ts'
+
+function serviceOf(host: HostRow | undefined, name: string): ServiceStatus | undefined {
+  if (host?.online !== true) return undefined
+  return host.services.find((service) => service.name === name)
+}
+
+export function patroniOf(
+  hosts: ReadonlyMap<string, HostRow>,
+  instance: InstanceRow,
+): PatroniStatus | undefined {
+  return serviceOf(hosts.get(instance.host_id), `patroni-${instance.id}`)?.patroni
+}
+
+/** All three services of a gateway do their work. */
+export function isGatewayReady(hosts: ReadonlyMap<string, HostRow>, gateway: GatewayRow): boolean {
+  const host = hosts.get(gateway.host_id)
+  const names = [
+    `haproxy-${gateway.id}`,
+    `pgbouncer-write-${gateway.id}`,
+    `pgbouncer-read-${gateway.id}`,
+  ]
+  return names.every((name) => serviceOf(host, name)?.ready === true)
+}
+
+export async function hostsById(db: Queryable): Promise<Map<string, HostRow>> {
+  return new Map((await listHosts(db)).map((host) => [host.id, host]))
+}
+
+/** Of the instances that report as leader, the one on the newest timeline: an old one may not know yet. */
+export function leaderOf(
+  hosts: ReadonlyMap<string, HostRow>,
+  instances: readonly InstanceRow[],
+): InstanceRow | undefined {
+  const leaders = instances
+    .map((instance) => ({ instance, patroni: patroniOf(hosts, instance) }))
+    .filter(({ patroni }) => patroni?.role === 'leader' && patroni.state === 'running')
+  leaders.sort((a, b) => (b.patroni?.timeline ?? 0) - (a.patroni?.timeline ?? 0))
+  return leaders[0]?.instance
+}
+
+function endpointsOf(
+  hosts: ReadonlyMap<string, HostRow>,
+  gateways: readonly GatewayRow[],
+): Endpoint[] {
+  return gateways.flatMap((gateway) => {
+    const address = hosts.get(gateway.host_id)?.address ?? ''
+    const { write, read, writeDirect, readDirect, stats } = gateway.ports
+    const endpoint = (purpose: Endpoint['purpose'], port: number): Endpoint => ({
+      purpose,
+      gateway: gateway.name,
+      address,
+      port,
+    })
+    return [
+      endpoint('write', write),
+      endpoint('read', read),
+      endpoint('write-direct', writeDirect),
+      endpoint('read-direct', readDirect),
+      endpoint('stats', stats),
+    ]
+  })
+}
+
+function lagBytes(
+  leader: PatroniStatus | undefined,
+  own: PatroniStatus | undefined,
+): number | null {
+  if (leader?.walPosition == null || own?.walPosition == null) return null
+  // The two were observed at different moments: a replica seen later may look ahead of its leader.
+  return Math.max(0, Number(BigInt(leader.walPosition) - BigInt(own.walPosition)))
+}
+
+function toInstance(
+  hosts: ReadonlyMap<string, HostRow>,
+  row: InstanceRow,
+  leader: PatroniStatus | undefined,
+): Instance {
+  const host = hosts.get(row.host_id)
+  const patroni = patroniOf(hosts, row)
+  return {
+    id: row.id,
+    name: row.name,
+    host: host?.name ?? '',
+    address: host?.address ?? '',
+    port: row.postgres_port,
+    role: patroni?.role ?? 'unknown',
+    state: patroni?.state ?? 'unknown',
+    streaming: patroni?.streaming ?? false,
+    timeline: patroni?.timeline ?? null,
+    lag_bytes: patroni === undefined || patroni === leader ? null : lagBytes(leader, patroni),
+    pending_restart: patroni?.pendingRestart ?? false,
+    observed_at: host?.seen_at?.toISOString() ?? null,
+  }
+}
+
+/** `available` in the database means "should be working"; what is shown is what is observed. */
+export async function showClusters(db: Queryable, rows: readonly ClusterRow[]): Promise<Cluster[]> {
+  const hosts = await hostsById(db)
+  const shown: Cluster[] = []
+  for (const row of rows) {
+    const instances = await listInstances(db, row.id)
+    const gateways = await listGateways(db, row.id)
+    const leader = leaderOf(hosts, instances)
+    const leaderStatus = leader === undefined ? undefined : patroniOf(hosts, leader)
+    const health = clusterHealth(
+      instances.map((instance) => ({ name: instance.name, patroni: patroniOf(hosts, instance) })),
+      gateways.map((gateway) => ({ name: gateway.name, ready: isGatewayReady(hosts, gateway) })),
+    )
+    const working = row.state === 'available'
+    shown.push({
+      id: row.id,
+      name: row.name,
+      state: working ? health.state : row.state,
+      message: working ? health.message : row.message,
+      spec: row.spec,
+      version: row.version,
+      endpoints: row.state === 'deleted' ? [] : endpointsOf(hosts, gateways),
+      instances: instances.map((instance) => toInstance(hosts, instance, leaderStatus)),
+      parameters: row.share === null ? [] : parametersOf(row.spec, row.share),
+      running_operation_id: (await runningOperation(db, row.id)) ?? null,
+      created_at: row.created_at.toISOString(),
+      deleted_at: row.deleted_at?.toISOString() ?? null,
+      purge_at: row.purge_at?.toISOString() ?? null,
+    })
+  }
+  return shown
+}
+
+export async function showCluster(db: Queryable, row: ClusterRow): Promise<Cluster> {
+  return (await showClusters(db, [row]))[0] as Cluster
+}

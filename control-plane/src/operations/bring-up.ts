@@ -1,0 +1,240 @@
+// Owns the steps that turn a placed cluster into one that accepts writes: shared by creation and undo of a
+// deletion. Instances and gateways start together; what a step waits for is looked at, never assumed.
+import { isFollowing } from '@howdah/core/cluster-health.ts'
+import { quoteIdentifier, quoteLiteral } from '@howdah/core/names.ts'
+import { dcsPrefix, PLATFORM_ROLES } from '@howdah/core/render/model.ts'
+import { scramVerifier } from '@howdah/core/scram.ts'
+import { hostsById, isGatewayReady, leaderOf, patroniOf } from '../clusters/cluster-view.ts'
+import { runOnLeader, type Statement, statement } from '../clusters/leader-sql.ts'
+import {
+  findCluster,
+  listGateways,
+  listInstances,
+  setActive,
+  setClusterState,
+} from '../db/clusters.ts'
+import { touchHosts } from '../db/hosts.ts'
+import { readSecret, readSecrets } from '../db/secrets.ts'
+import { SECRET } from '../hosts/render-input.ts'
+import { askAgent } from './agent-task.ts'
+import { runDcsTask } from './dcs-access.ts'
+import type { OperationContext, StepContext, StepPlan } from './operation.ts'
+
+const LEADER_TIMEOUT_MS = 120_000
+const REPLICAS_TIMEOUT_MS = 300_000
+const WRITE_TIMEOUT_MS = 60_000
+
+export const BRING_UP_STEPS: readonly StepPlan[] = [
+  { name: 'prepare-dcs', title: 'gives the cluster its own user in the dcs' },
+  { name: 'start-services', title: 'starts instances and gateways' },
+  { name: 'wait-leader', title: 'waits for a leader' },
+  { name: 'prepare-database', title: 'creates roles and databases' },
+  { name: 'wait-replicas', title: 'waits until replicas stream' },
+  { name: 'verify-write', title: 'commits a row through the write endpoint' },
+  { name: 'mark-available', title: 'marks the cluster available' },
+]
+
+export async function bringUp<Input>(
+  { step }: Pick<OperationContext<Input>, 'step'>,
+  prepareDatabase: (step: StepContext) => Promise<void>,
+): Promise<void> {
+  await step('prepare-dcs', prepareDcs)
+  await step('start-services', startServices)
+  await step('wait-leader', waitLeader)
+  await step('prepare-database', async (context) => {
+    await preparePlatformRoles(context)
+    await prepareDatabase(context)
+  })
+  await step('wait-replicas', waitReplicas)
+  await step('verify-write', verifyWrite)
+  await step('mark-available', ({ database, clusterId }) =>
+    setClusterState(database, clusterId, 'available', ''),
+  )
+}
+
+async function prepareDcs(step: StepContext): Promise<void> {
+  const password = await readSecret(step.database, step.sealer, step.clusterId, 'dcs')
+  if (password === undefined) throw new Error('BUG: the dcs password is made before this step')
+  await runDcsTask(step, (dcs) => ({
+    kind: 'dcs-ensure-user',
+    dcs,
+    user: step.clusterId,
+    password,
+    prefix: dcsPrefix(step.clusterId),
+  }))
+}
+
+async function startServices({ database, clusterId }: StepContext): Promise<void> {
+  await database.transaction(async (tx) => {
+    const instanceHosts = await setActive(tx, 'instance', clusterId, true)
+    const gatewayHosts = await setActive(tx, 'gateway', clusterId, true)
+    await touchHosts(tx, [...instanceHosts, ...gatewayHosts])
+  })
+}
+
+async function reportTopics({ database, clusterId }: StepContext): Promise<string[]> {
+  const instances = await listInstances(database, clusterId)
+  const gateways = await listGateways(database, clusterId)
+  return [...new Set([...instances, ...gateways].map((row) => `report:${row.host_id}`))]
+}
+
+/** Why a host cannot apply its spec: otherwise the deadline would hide it behind "no leader". */
+async function applyErrors({ database, clusterId }: StepContext): Promise<string> {
+  const hosts = await hostsById(database)
+  const ids = new Set((await listInstances(database, clusterId)).map((row) => row.host_id))
+  return [...hosts.values()]
+    .filter((host) => ids.has(host.id) && host.apply_error !== '')
+    .map((host) => `${host.name}: ${host.apply_error}`)
+    .join('; ')
+}
+
+async function waitLeader(step: StepContext): Promise<void> {
+  await step.until(await reportTopics(step), LEADER_TIMEOUT_MS, async () => {
+    const hosts = await hostsById(step.database)
+    const instances = await listInstances(step.database, step.clusterId)
+    const leader = leaderOf(hosts, instances)
+    const errors = await applyErrors(step)
+    const states = instances.map(
+      (instance) => `${instance.name} ${patroniOf(hosts, instance)?.state ?? 'is not up yet'}`,
+    )
+    await step.say(leader === undefined ? errors || states.join(', ') : `${leader.name} leads`)
+    return leader === undefined ? undefined : true
+  })
+}
+
+/** What PgBouncer asks, in a function that pins its search_path; platform roles but the probe are hidden. */
+const POOLER_SCHEMA: readonly string[] = [
+  'create schema if not exists howdah',
+  'revoke all on schema howdah from public',
+  `create or replace function howdah.pooler_lookup(wanted text)
+     returns table (role_name text, role_verifier text)
+     language sql stable security definer set search_path = pg_catalog
+   as $function$
+     select a.rolname::pg_catalog.text, a.rolpassword from pg_catalog.pg_authid a
+     where a.rolname = wanted and a.rolcanlogin and not a.rolsuper and not a.rolreplication
+       and (a.rolvaliduntil is null or a.rolvaliduntil > pg_catalog.now())
+       and (a.rolname = 'howdah_probe' or a.rolname !~ '^(howdah_|pg_)')
+   $function$`,
+  'revoke all on function howdah.pooler_lookup(text) from public',
+  `grant usage on schema howdah to ${PLATFORM_ROLES.pooler}`,
+  `grant execute on function howdah.pooler_lookup(text) to ${PLATFORM_ROLES.pooler}`,
+]
+
+/** Creates the role or, if it is there, gives it the verifier: the same after once and after twice. */
+export function ensureLoginRole(name: string, verifier: string): Statement[] {
+  const role = quoteIdentifier(name)
+  return [
+    statement(
+      `do $do$ begin
+         if not exists (select from pg_catalog.pg_roles where rolname = ${dollarSafe(name)}) then
+           execute ${dollarSafe(`create role ${role} login`)};
+         end if;
+       end $do$`,
+    ),
+    statement(`alter role ${role} with login password ${quoteLiteral(verifier)}`),
+  ]
+}
+
+/** A literal that cannot end the `$do$` block that it stands in. */
+function dollarSafe(text: string): string {
+  if (!text.includes('$')) return quoteLiteral(text)
+  return text
+    .split('$')
+    .map((part) => quoteLiteral(part))
+    .join(' operator(pg_catalog.||) chr(36) operator(pg_catalog.||) ')
+}
+
+async function preparePlatformRoles(step: StepContext): Promise<void> {
+  const secrets = await readSecrets(step.database, step.sealer, step.clusterId)
+  const { pooler, probe } = PLATFORM_ROLES
+  const roles = (
+    [
+      ['pooler', pooler],
+      ['probe', probe],
+    ] as const
+  ).flatMap(([secret, role]) => ensureLoginRole(role, scramVerifier(secrets.get(secret) ?? '')))
+  const schema = POOLER_SCHEMA.map((text) => statement(text))
+  await runOnLeader(step, 'postgres', [
+    ...roles,
+    ...schema,
+    statement('revoke connect, temporary on database postgres from public'),
+    statement(`grant connect on database postgres to ${pooler}, ${probe}`),
+    statement(`create table if not exists howdah.canary (
+      gateway text primary key, written_at timestamptz not null, sequence bigint not null default 0)`),
+    statement(`grant usage on schema howdah to ${probe}`),
+    statement(`grant select, insert, update, delete on howdah.canary to ${probe}`),
+  ])
+  // New databases are copies of template1, so PgBouncer can look roles up in each of them.
+  await runOnLeader(step, 'template1', schema)
+}
+
+async function waitReplicas(step: StepContext): Promise<void> {
+  await step.until(await reportTopics(step), REPLICAS_TIMEOUT_MS, async () => {
+    const hosts = await hostsById(step.database)
+    const cluster = await findCluster(step.database, step.clusterId)
+    const instances = await listInstances(step.database, step.clusterId)
+    const observed = instances.map((instance) => ({
+      name: instance.name,
+      patroni: patroniOf(hosts, instance),
+    }))
+    const following = observed.filter(isFollowing)
+    const replicas = instances.length - 1
+    const wantsSync = replicas > 0 && cluster?.spec.durability !== 'async'
+    const hasSync = following.some(({ patroni }) => patroni?.role === 'sync-replica')
+    const waiting = observed
+      .filter((instance) => !isFollowing(instance) && instance.patroni?.role !== 'leader')
+      .map(({ name, patroni }) => `${name} ${patroni?.state ?? 'is not up yet'}`)
+    const sync = wantsSync && !hasSync ? ', no sync replica yet' : ''
+    await step.say(
+      [`${following.length} of ${replicas} replicas stream${sync}`, ...waiting].join('; '),
+    )
+    const complete = following.length === replicas && (!wantsSync || hasSync)
+    return complete ? true : undefined
+  })
+}
+
+async function verifyWrite(step: StepContext): Promise<void> {
+  const secrets = await readSecrets(step.database, step.sealer, step.clusterId)
+  for (const gateway of await listGateways(step.database, step.clusterId)) {
+    await step.until(await reportTopics(step), WRITE_TIMEOUT_MS, async () => {
+      const hosts = await hostsById(step.database)
+      if (!isGatewayReady(hosts, gateway)) {
+        await step.say(`${gateway.name} is not ready yet`)
+        return undefined
+      }
+      const result = await askAgent(step, {
+        hostId: gateway.host_id,
+        operationId: step.operationId,
+        timeoutMs: 10_000,
+        action: {
+          kind: 'sql',
+          requireLeader: true,
+          connection: {
+            host: hosts.get(gateway.host_id)?.address ?? '',
+            port: gateway.ports.write,
+            user: PLATFORM_ROLES.probe,
+            password: secrets.get('probe') ?? '',
+            database: 'postgres',
+            caPem: secrets.get(SECRET.caCertificate) ?? '',
+          },
+          statements: [canaryStatement(gateway.name)],
+        },
+      })
+      await step.say(result.ok ? `${gateway.name} writes` : `${gateway.name}: ${result.error}`)
+      return result.ok ? true : undefined
+    })
+  }
+}
+
+export function canaryStatement(gateway: string): Statement {
+  return statement(
+    `insert into howdah.canary as c (gateway, written_at, sequence) values ($1, now(), 1)
+     on conflict (gateway) do update set written_at = now(), sequence = c.sequence + 1`,
+    [gateway],
+  )
+}
+
+/** The sentence with which a cluster that could not be brought up is shown. */
+export function failedMessage(what: string, reason: string): string {
+  return `${what} failed: ${reason}`
+}

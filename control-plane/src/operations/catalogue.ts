@@ -1,0 +1,30 @@
+// Owns the list of all operations; main.ts hands it to the engine, which knows none by name.
+import { createCluster } from './create-cluster.ts'
+import { createDatabase } from './create-database.ts'
+import { createDcs } from './create-dcs.ts'
+import { createRole } from './create-role.ts'
+import { deleteCluster } from './delete-cluster.ts'
+import { deleteDatabase } from './delete-database.ts'
+import { deleteRole } from './delete-role.ts'
+import type { Operations } from './engine.ts'
+import type { OperationDefinition } from './operation.ts'
+import { rotatePassword } from './rotate-password.ts'
+import { undeleteCluster } from './undelete-cluster.ts'
+import { updateCluster } from './update-cluster.ts'
+
+const ALL: readonly OperationDefinition<never>[] = [
+  createDcs,
+  createCluster,
+  updateCluster,
+  deleteCluster,
+  undeleteCluster,
+  createDatabase,
+  deleteDatabase,
+  createRole,
+  deleteRole,
+  rotatePassword,
+]
+
+export const operations: Operations = new Map(
+  ALL.map((definition) => [definition.kind, definition]),
+)

@@ -1,0 +1,103 @@
+// Owns the steps that end a cluster: shared by deletion and by the undo of a cancelled creation. Clients go first,
+// then instances, then what the cluster had in the dcs; the data stays until it is purged.
+import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
+import { dcsPrefix } from '@howdah/core/render/model.ts'
+import { hostsById } from '../clusters/cluster-view.ts'
+import {
+  deleteCluster as deleteClusterRow,
+  listGateways,
+  listInstances,
+  markDeleted,
+  releasePorts,
+  setActive,
+} from '../db/clusters.ts'
+import { readDcs, touchHosts } from '../db/hosts.ts'
+import { deleteSecrets } from '../db/secrets.ts'
+import { runTask } from './agent-task.ts'
+import { runDcsTask } from './dcs-access.ts'
+import type { OperationContext, StepContext, StepPlan } from './operation.ts'
+
+const STOP_TIMEOUT_MS = 120_000
+const REMOVE_TIMEOUT_MS = 300_000
+
+export const TEAR_DOWN_STEPS: readonly StepPlan[] = [
+  { name: 'stop-gateways', title: 'closes the endpoints' },
+  { name: 'stop-instances', title: 'stops the instances' },
+  { name: 'clear-dcs', title: 'removes the cluster from the dcs' },
+  { name: 'release-ports', title: 'releases the ports' },
+  { name: 'remove-data', title: 'removes the data' },
+  { name: 'leave-tombstone', title: 'keeps what an undo needs' },
+]
+
+/** With `purge` nothing is left; without, rows, secrets and data stay for an undo. */
+export async function tearDown<Input>(
+  { step }: Pick<OperationContext<Input>, 'step'>,
+  { purge }: { purge: boolean },
+): Promise<void> {
+  await step('stop-gateways', (context) => stopAll(context, 'gateway'))
+  await step('stop-instances', (context) => stopAll(context, 'instance'))
+  await step('clear-dcs', clearDcs)
+  await step('release-ports', ({ database, clusterId }) =>
+    database.transaction((tx) => releasePorts(tx, clusterId)),
+  )
+  if (!purge) {
+    await step('leave-tombstone', ({ database, clusterId, config }) =>
+      markDeleted(database, clusterId, Number(config.undoDays)),
+    )
+    return
+  }
+  await step('remove-data', removeData)
+}
+
+async function stopAll(step: StepContext, what: 'instance' | 'gateway'): Promise<void> {
+  const hostIds = await step.database.transaction(async (tx) => {
+    const ids = await setActive(tx, what, step.clusterId, false)
+    await touchHosts(tx, ids)
+    return ids
+  })
+  const topics = hostIds.map((id) => `report:${id}`)
+  await step.until(topics, STOP_TIMEOUT_MS, async () => {
+    const hosts = await hostsById(step.database)
+    const busy = [...new Set(hostIds)]
+      .map((id) => hosts.get(id))
+      .filter((host) => host !== undefined && host.applied_revision < host.desired_revision)
+    await step.say(
+      busy.length === 0
+        ? `every ${what} is stopped`
+        : `waits for ${busy.map((host) => host?.name).join(', ')}`,
+    )
+    return busy.length === 0 ? true : undefined
+  })
+}
+
+async function clearDcs(step: StepContext): Promise<void> {
+  if ((await readDcs(step.database)).state !== 'available') return
+  await runDcsTask(step, (dcs) => ({
+    kind: 'dcs-remove-user',
+    dcs,
+    user: step.clusterId,
+    prefix: dcsPrefix(step.clusterId),
+  }))
+}
+
+async function removeData(step: StepContext): Promise<void> {
+  const { database, clusterId } = step
+  const instances = await listInstances(database, clusterId)
+  const gateways = await listGateways(database, clusterId)
+  for (const instance of instances) {
+    await runTask(step, {
+      hostId: instance.host_id,
+      operationId: step.operationId,
+      timeoutMs: REMOVE_TIMEOUT_MS,
+      action: { kind: 'remove-data', path: `${HOST_LAYOUT.data}/${instance.id}` },
+    })
+    await step.say(`the data of ${instance.name} is removed`)
+  }
+  // The row goes last, with its secrets: until then a crash finds everything it needs to go on.
+  await database.transaction(async (tx) => {
+    for (const owner of [clusterId, ...instances.map((i) => i.id), ...gateways.map((g) => g.id)]) {
+      await deleteSecrets(tx, owner)
+    }
+    await deleteClusterRow(tx, clusterId)
+  })
+}

@@ -1,0 +1,48 @@
+// Owns the verdict on a cluster from what its agents report: available, degraded or failed, in one sentence.
+import type { ClusterState } from './contract/clusters.ts'
+import type { PatroniStatus } from './protocol.ts'
+
+export interface ObservedInstance {
+  name: string
+  /** Undefined when its host is offline or has not reported it. */
+  patroni: PatroniStatus | undefined
+}
+
+export interface ObservedGateway {
+  name: string
+  ready: boolean
+}
+
+export interface Health {
+  state: ClusterState
+  message: string
+}
+
+/** Only for a cluster that should be working: in other states the operation that runs knows better. */
+export function clusterHealth(
+  instances: readonly ObservedInstance[],
+  gateways: readonly ObservedGateway[],
+): Health {
+  const leader = instances.find(({ patroni }) => patroni?.role === 'leader' && isRunning(patroni))
+  if (leader === undefined) return { state: 'failed', message: 'no instance leads' }
+  const ready = gateways.filter((gateway) => gateway.ready)
+  if (ready.length === 0) return { state: 'failed', message: 'no gateway is ready' }
+  const missing = instances.filter((instance) => instance !== leader && !isFollowing(instance))
+  const problems = [
+    ...missing.map(({ name, patroni }) => `${name} ${patroni?.state ?? 'is not heard of'}`),
+    ...gateways.filter((gateway) => !gateway.ready).map(({ name }) => `${name} is not ready`),
+  ]
+  if (problems.length > 0) return { state: 'degraded', message: problems.join('; ') }
+  const replicas = instances.length - 1
+  const following = replicas === 0 ? '' : `, ${replicas} streaming`
+  return { state: 'available', message: `${leader.name} leads${following}` }
+}
+
+function isRunning(patroni: PatroniStatus): boolean {
+  return patroni.state === 'running' || patroni.state === 'streaming'
+}
+
+export function isFollowing({ patroni }: ObservedInstance): boolean {
+  if (patroni === undefined) return false
+  return patroni.role !== 'leader' && patroni.streaming && isRunning(patroni)
+}
