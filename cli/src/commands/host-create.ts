@@ -1,7 +1,7 @@
 // howdah host create: announces a host and shows the one-time token that its agent joins with.
-import type { EnrolmentToken, HostCreate } from '@howdah/core/contract/hosts.ts'
+import type { EnrolmentToken, Host, HostCreate } from '@howdah/core/contract/hosts.ts'
 import { type Command, Option } from 'commander'
-import type { Body } from '../api-client.ts'
+import { apiPath, type Body } from '../api-client.ts'
 import { commandGroup } from '../command-group.ts'
 import type { Context } from '../context.ts'
 import { formatEnrolment } from '../enrolment-view.ts'
@@ -38,7 +38,11 @@ async function createHost(context: Context, name: string, flags: CreateFlags): P
     source_addresses: flags.sourceAddress,
     labels: flags.label,
   }
-  const { data } = await context.client().request<EnrolmentToken>('POST', '/v1/hosts', { body })
+  const client = context.client()
+  const { data: host } = await client.request<Host>('POST', '/v1/hosts', { body })
+  // If this one is lost, `howdah host token` makes another.
+  const path = apiPath`/v1/hosts/${host.id}/enrolment-token`
+  const { data } = await client.request<EnrolmentToken>('POST', path)
   const output = context.output()
   await output.print(data, () => formatEnrolment(output.paint, data))
 }
