@@ -69,6 +69,7 @@ export function formatFailure(failure: Failure, format: OutputFormat, paint: Pai
   if (format === 'json') return `${formatJson({ error: toJson(failure) })}\n`
   const lines = [`${paint('red', 'error:')} ${safeLines(failure.detail)}`]
   for (const { pointer, message } of failure.fields) {
+    if (failure.detail.includes(pointer) && failure.detail.includes(message)) continue
     lines.push(`  ${safeLines(`${pointer} ${message}`.trim())}`)
   }
   if (failure.hint !== '') lines.push(`${paint('cyan', 'hint:')} ${safeLines(failure.hint)}`)

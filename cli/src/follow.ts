@@ -176,7 +176,7 @@ export function formatEventLine(event: Event): string {
 // A step that ends says what it saw last; which step that was is in its data.
 function sentenceOf({ kind, message, data }: Event): string {
   const title = kind.startsWith('step.') ? data?.title : undefined
-  const isNews = typeof title === 'string' && title !== message
+  const isNews = typeof title === 'string' && !message.startsWith(title)
   return isNews ? `${title}: ${message}` : message
 }
 

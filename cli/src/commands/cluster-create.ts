@@ -1,5 +1,6 @@
 // howdah cluster create: asks for a cluster, keeps its credentials at once, follows it until it serves.
 import type { Cluster, ClusterAccepted, ClusterCreate } from '@howdah/core/contract/clusters.ts'
+import { parseResourceName } from '@howdah/core/names.ts'
 import { type Command, Option } from 'commander'
 import { finishAccepted, NO_WAIT, type WaitFlags } from '../accepted-operation.ts'
 import { apiPath, type Body } from '../api-client.ts'
@@ -43,7 +44,7 @@ export function durabilityOption(): Option {
 
 async function createCluster(context: Context, name: string, flags: CreateFlags): Promise<void> {
   const body: Body<ClusterCreate> = {
-    name,
+    name: parseResourceName(name),
     instances: flags.instances,
     gateways: flags.gateways,
     postgres_version: flags.postgresVersion,

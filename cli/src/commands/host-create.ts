@@ -1,5 +1,6 @@
 // howdah host create: announces a host and shows the one-time token that its agent joins with.
 import type { EnrolmentToken, Host, HostCreate } from '@howdah/core/contract/hosts.ts'
+import { parseResourceName } from '@howdah/core/names.ts'
 import { type Command, Option } from 'commander'
 import { apiPath, type Body } from '../api-client.ts'
 import { commandGroup } from '../command-group.ts'
@@ -32,7 +33,7 @@ export function register(program: Command, context: Context): void {
 
 async function createHost(context: Context, name: string, flags: CreateFlags): Promise<void> {
   const body: Body<HostCreate> = {
-    name,
+    name: parseResourceName(name),
     address: flags.address,
     role: flags.role,
     source_addresses: flags.sourceAddress,
