@@ -4,6 +4,7 @@ import type { Command } from 'commander'
 import { HELP_GROUPS } from '../command-group.ts'
 import type { Context } from '../context.ts'
 import { readPlatformConfig } from '../platform/config.ts'
+import { makeElapsedLog } from '../platform/elapsed-log.ts'
 import { acquireHomeLock } from '../platform/home-lock.ts'
 import { findHomeProcesses } from '../platform/home-processes.ts'
 import { openHome } from '../platform/open-home.ts'
@@ -19,15 +20,15 @@ export function register(program: Command, context: Context): void {
 }
 
 async function down(context: Context): Promise<void> {
-  const output = context.output()
+  const say = makeElapsedLog(context.output())
   const { layout } = await openHome(context.home(), readPlatformConfig())
   if (findHomeProcesses(layout.home).length === 0) {
-    output.note(`nothing runs at ${layout.home}`)
+    say(`nothing runs at ${layout.home}`)
     return
   }
   await using _lock = await acquireHomeLock(layout.lockFile)
-  const report = await stopPlatform(layout, { say: (what) => output.note(`stopping ${what}`) })
-  for (const line of describeStop(report)) output.note(line)
+  const report = await stopPlatform(layout, { say: (what) => say(`stopping ${what}`) })
+  for (const line of describeStop(report)) say(line)
   if (report.left.length > 0) {
     const said = report.left.map((process) => `${process.program} (pid ${process.pid})`).join(', ')
     throw new HowdahError('wrong-state', `still running: ${said}`, {

@@ -9,6 +9,7 @@ import { HELP_GROUPS } from '../command-group.ts'
 import type { Context } from '../context.ts'
 import { followOperation } from '../follow.ts'
 import { type PlatformConfig, readPlatformConfig } from '../platform/config.ts'
+import { makeElapsedLog } from '../platform/elapsed-log.ts'
 import { createFirstCluster } from '../platform/first-cluster.ts'
 import { acquireHomeLock } from '../platform/home-lock.ts'
 import { type Interrupt, listenForInterrupt } from '../platform/interrupt.ts'
@@ -53,7 +54,7 @@ export function register(program: Command, context: Context): void {
 }
 
 async function up(context: Context, options: UpOptions): Promise<void> {
-  const say = makeElapsedLog(context)
+  const say = makeElapsedLog(context.output())
   const config = readPlatformConfig()
   const { layout, settings: before } = await openHome(context.home(), config, options.hosts)
   const wasRunning = await isScanning(layout.services)
@@ -169,14 +170,6 @@ function chooseSettings(
   return before === undefined
     ? { subnet, hosts, demo: options.demo ? 'wanted' : 'declined' }
     : { ...before, hosts }
-}
-
-function makeElapsedLog(context: Context): (line: string) => void {
-  const beginMs = performance.now()
-  return (line) => {
-    const seconds = ((performance.now() - beginMs) / 1000).toFixed(1)
-    context.output().note(`${seconds.padStart(6)}s  ${line}`)
-  }
 }
 
 function parseHostCount(text: string): number {

@@ -22,12 +22,7 @@ export async function prepareHome(layout: PlatformLayout, user: ServiceUser): Pr
   await makeDirectory(layout.runDirectory, 0o755)
   if (user.dropTo !== undefined) await chown(layout.runDirectory, user.uid, user.gid)
   for (const host of layout.hosts) {
-    for (const directory of [
-      dirname(host.root),
-      host.root,
-      host.services,
-      dirname(host.agentLog),
-    ]) {
+    for (const directory of [dirname(host.root), host.root, host.services]) {
       await makeDirectory(directory, 0o755)
     }
     await makeDirectory(host.agent, 0o700)
