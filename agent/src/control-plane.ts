@@ -44,8 +44,11 @@ export function connectControlPlane(urls: readonly string[], identity: Identity)
     signal: AbortSignal,
   ): Promise<unknown> {
     const failures: string[] = []
+    // Calls run side by side: each goes its own round, so that none skips a control plane.
+    const first = preferred
     for (let tried = 0; tried < urls.length; tried += 1) {
-      const base = urls[preferred % urls.length] as string
+      const index = (first + tried) % urls.length
+      const base = urls[index] as string
       const url = `${base}${PROTOCOL_PATH}/${path}`
       try {
         const response = await sendRequest({
@@ -57,13 +60,15 @@ export function connectControlPlane(urls: readonly string[], identity: Identity)
           responseBytesMax: REPLY_BYTES_MAX,
           signal,
         })
-        if (response.status === 200) return JSON.parse(response.text)
+        if (response.status === 200) {
+          preferred = index
+          return JSON.parse(response.text)
+        }
         failures.push(`${base} answered ${response.status}: ${response.text.slice(0, 300)}`)
       } catch (error) {
         failures.push(`${base}: ${describeError(error)}`)
       }
       if (signal.aborted) break
-      preferred += 1
     }
     throw new HowdahError('platform-unreachable', failures.join('; '))
   }

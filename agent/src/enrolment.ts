@@ -11,14 +11,8 @@ import { readFileIfPresent } from './atomic-file.ts'
 import { makeBackoff } from './backoff.ts'
 import type { HostRoot } from './host-root.ts'
 import { makeHttpsAgent, sendRequest } from './https-request.ts'
-import {
-  checkIdentity,
-  createSigningRequest,
-  type Identity,
-  loadIdentity,
-  saveIdentity,
-  splitPem,
-} from './identity.ts'
+import { checkIdentity, type Identity, loadIdentity, saveIdentity, splitPem } from './identity.ts'
+import { createSigningRequest } from './signing-request.ts'
 import { pause } from './wake.ts'
 
 const CONNECT_TIMEOUT_MS = 5000
@@ -100,7 +94,7 @@ async function enrolAnywhere(urls: readonly string[], token: string): Promise<Id
 export async function enrol(url: string, token: string): Promise<Identity> {
   const digest = token.slice(token.lastIndexOf('.') + 1)
   const authority = await fetchAuthority(new URL(url), digest)
-  const { csrPem, privateKeyPem } = await createSigningRequest()
+  const { csrPem, privateKeyPem } = createSigningRequest('howdah-agent')
   const agent = makeHttpsAgent({ caPem: authority, checkName: true })
   try {
     const response = await sendRequest({

@@ -1,7 +1,7 @@
 // Owns who this host is to the platform: its private key, made here and never sent, the
 // certificate for it, and the CA that it trusts. The three are one file, so that a crash can never
 // pair a new key with an old certificate.
-import { createPrivateKey, webcrypto, X509Certificate } from 'node:crypto'
+import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { join } from 'node:path'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 import { type Static, Type } from 'typebox'
@@ -16,11 +16,6 @@ const Identity = Type.Object({
   caPem: Type.String(),
 })
 export type Identity = Static<typeof Identity>
-
-export interface SigningRequest {
-  csrPem: string
-  privateKeyPem: string
-}
 
 function identityPath(root: HostRoot): string {
   return join(root.path, HOST_LAYOUT.agent, 'identity.json')
@@ -37,23 +32,6 @@ export async function loadIdentity(root: HostRoot): Promise<Identity | undefined
 
 export async function saveIdentity(root: HostRoot, identity: Identity): Promise<void> {
   await writeFileAtomic(identityPath(root), JSON.stringify(identity), { mode: 0o600 })
-}
-
-/** A new EC P-256 key and a request for it. The name in it is a wish: the platform decides. */
-export async function createSigningRequest(): Promise<SigningRequest> {
-  // Loaded when needed, a few times a day at most: together they weigh more than the agent does.
-  await import('reflect-metadata')
-  const x509 = await import('@peculiar/x509')
-  const signing = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
-  const keys = await webcrypto.subtle.generateKey(signing, true, ['sign', 'verify'])
-  const request = await x509.Pkcs10CertificateRequestGenerator.create(
-    { name: 'CN=howdah-agent', keys, signingAlgorithm: signing },
-    webcrypto as typeof globalThis.crypto,
-  )
-  const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey))
-  const key = createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' })
-  const privateKeyPem = key.export({ format: 'pem', type: 'pkcs8' }).toString()
-  return { csrPem: request.toString('pem'), privateKeyPem }
 }
 
 /** Throws unless the certificate is for our key and host and comes from a CA of the bundle. */

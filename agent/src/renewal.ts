@@ -5,13 +5,8 @@ import type { Logger } from 'pino'
 import { makeBackoff } from './backoff.ts'
 import type { ControlPlane } from './control-plane.ts'
 import type { HostRoot } from './host-root.ts'
-import {
-  checkIdentity,
-  createSigningRequest,
-  type Identity,
-  renewalTimeMs,
-  saveIdentity,
-} from './identity.ts'
+import { checkIdentity, type Identity, renewalTimeMs, saveIdentity } from './identity.ts'
+import { createSigningRequest } from './signing-request.ts'
 import { pause } from './wake.ts'
 
 /** Node's timers overflow above 24.8 days; looking at the clock now and then also survives jumps. */
@@ -36,7 +31,7 @@ export async function keepIdentityValid(needs: RenewalNeeds): Promise<void> {
       continue
     }
     try {
-      const { csrPem, privateKeyPem } = await createSigningRequest()
+      const { csrPem, privateKeyPem } = createSigningRequest(identity.hostId)
       const reply = await controlPlane.renew({ csrPem }, signal)
       const next = { hostId: identity.hostId, privateKeyPem, ...reply }
       checkIdentity(next)

@@ -88,10 +88,13 @@ function startWatch(needs: ObserverNeeds, service: HostService, definition: stri
   return watch
 }
 
-/** What makes two statuses differ for a reader; the rest moves all the time. */
+/**
+ * What makes two statuses differ for a reader: all but the WAL position, which moves all the time.
+ * A new pid is a restart; s6 restarts at most once a second, so this cannot flood anybody.
+ */
 function comparable(status: ServiceStatus): string {
   const patroni = status.patroni && { ...status.patroni, walPosition: null }
-  return JSON.stringify({ ...status, pid: null, sinceEpoch: null, patroni })
+  return JSON.stringify({ ...status, patroni })
 }
 
 async function watchService(

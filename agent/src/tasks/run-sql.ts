@@ -4,7 +4,6 @@ import { isAbsolute, normalize } from 'node:path'
 import { describeError } from '@howdah/core/errors.ts'
 import type { TaskAction } from '@howdah/core/protocol.ts'
 import pg from 'pg'
-import { hasCode } from '../atomic-file.ts'
 import { TaskError } from './task-error.ts'
 
 type SqlAction = Extract<TaskAction, { kind: 'sql' }>
@@ -12,16 +11,6 @@ type Statement = SqlAction['statements'][number]
 
 export const RESULT_BYTES_MAX = 1024 * 1024
 const CONNECT_TIMEOUT_MS = 5000
-const SOCKET_ERRORS = [
-  'ECONNREFUSED',
-  'ECONNRESET',
-  'ENOENT',
-  'EACCES',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'ETIMEDOUT',
-  'EPIPE',
-]
 
 export interface SqlLimits {
   /** Unix sockets must lie below it: the agent may be root, and others' PostgreSQL is not ours. */
@@ -137,10 +126,7 @@ function toTaskError(error: unknown): TaskError {
   if (error instanceof TaskError) return error
   const said = describeError(error)
   if (error instanceof pg.DatabaseError) return new TaskError(error.code ?? '', said)
-  const code = error instanceof AggregateError ? 'unreachable' : ''
-  const lost = /terminated|timeout|Connection ended|closed the connection/i.test(said)
-  if (code !== '' || lost || hasCode(error, ...SOCKET_ERRORS)) {
-    return new TaskError('unreachable', said, { cause: error })
-  }
-  return new TaskError(code, said, { cause: error })
+  // Everything else that the driver throws is about the connection: refused, lost, not trusted.
+  const ours = error instanceof TypeError || error instanceof RangeError
+  return new TaskError(ours ? '' : 'unreachable', said, { cause: error })
 }

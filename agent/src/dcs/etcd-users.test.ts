@@ -1,0 +1,154 @@
+// Goal: users of the dcs are made and removed, twice with the same end, and reach their own keys
+// only. Method: a real etcd with TLS, from no authentication to none of the test's users left.
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { makeTestAuthority, type TestAuthority } from '../testing/test-authority.ts'
+import { until } from '../testing/until.ts'
+import { connectEtcd, type EtcdAccess, EtcdError, prefixEnd, toBase64 } from './etcd-client.ts'
+import { enableAuth, ensureUser, removeUser } from './etcd-users.ts'
+
+const ADDRESS = '127.61.2.1'
+const signal = new AbortController().signal
+const PREFIX = '/howdah/clu_a/'
+const OTHER_PREFIX = '/howdah/clu_b/'
+
+let directory: string
+let etcd: ChildProcess
+let authority: TestAuthority
+let open: EtcdAccess
+let root: EtcdAccess
+
+before(async () => {
+  directory = await mkdtemp('/tmp/hwd-etcd-')
+  authority = await makeTestAuthority()
+  const server = await authority.issueServer(ADDRESS)
+  await writeFile(join(directory, 'server.pem'), server.certificatePem)
+  await writeFile(join(directory, 'server.key'), server.privateKeyPem, { mode: 0o600 })
+  const url = `https://${ADDRESS}:2379`
+  const peerUrl = `http://${ADDRESS}:2380`
+  const args = [
+    ['--name', 'one', '--data-dir', join(directory, 'data')],
+    ['--listen-client-urls', url, '--advertise-client-urls', url],
+    ['--listen-peer-urls', peerUrl, '--initial-advertise-peer-urls', peerUrl],
+    ['--initial-cluster', `one=${peerUrl}`],
+    ['--cert-file', join(directory, 'server.pem'), '--key-file', join(directory, 'server.key')],
+  ]
+  etcd = spawn('etcd', args.flat(), { stdio: 'ignore', env: { PATH: '/usr/bin' } })
+  // The first endpoint refuses: every call goes on to the second.
+  open = { endpoints: [`https://${ADDRESS}:1`, url], caPem: authority.caPem }
+  root = { ...open, user: 'root', password: 'root-password' }
+  const client = connectEtcd(open, AbortSignal.timeout(20_000))
+  await client.call('kv/range', { key: toBase64('/') })
+  client.close()
+})
+
+after(async () => {
+  etcd.kill('SIGKILL')
+  if (etcd.exitCode === null && etcd.signalCode === null) await once(etcd, 'exit')
+  await rm(directory, { recursive: true, force: true })
+})
+
+async function put(access: EtcdAccess, key: string): Promise<string> {
+  const client = connectEtcd(access, AbortSignal.timeout(10_000))
+  try {
+    await client.call('kv/put', { key: toBase64(key), value: toBase64('x') })
+    return 'done'
+  } catch (error) {
+    if (error instanceof EtcdError) return error.message
+    throw error
+  } finally {
+    client.close()
+  }
+}
+
+function wanted(password: string) {
+  return { user: 'clu_a', password, prefix: PREFIX }
+}
+
+test('authentication is turned on, and turning it on again is success', async () => {
+  await enableAuth(open, 'root-password', signal)
+  await enableAuth(open, 'root-password', signal)
+  assert.match(await put(open, '/x'), /user name is empty|permission denied/)
+  assert.equal(await put(root, '/x'), 'done')
+})
+
+test('authentication that is on with another password is an error', async () => {
+  await assert.rejects(enableAuth(open, 'another', signal), EtcdError)
+})
+
+test('a user reaches its own keys and no others; making it twice changes nothing', async () => {
+  const own = { ...open, user: 'clu_a', password: 'first' }
+  await ensureUser(root, wanted('first'), signal)
+  assert.equal(await put(own, `${PREFIX}leader`), 'done')
+  const client = connectEtcd(own, AbortSignal.timeout(10_000))
+  await client.call('kv/range', { key: toBase64(`${PREFIX}leader`) })
+  await ensureUser(root, wanted('first'), signal)
+  await client.call('kv/range', { key: toBase64(`${PREFIX}leader`) })
+  client.close()
+  for (const key of ['/', '/howdah/clu_b/leader', '/howdah/clu_a', '/howdah/clu_a0']) {
+    assert.match(await put(own, key), /permission denied/, key)
+  }
+})
+
+test('another password replaces the first, also under a client that holds a token', async () => {
+  const client = connectEtcd(
+    { ...open, user: 'clu_a', password: 'second' },
+    AbortSignal.timeout(10_000),
+  )
+  await ensureUser(root, wanted('second'), signal)
+  await client.call('kv/range', { key: toBase64(`${PREFIX}leader`) })
+  // Any change of users makes tokens stale: the client gets itself a new one.
+  await ensureUser(root, { user: 'clu_b', password: 'b', prefix: OTHER_PREFIX }, signal)
+  await client.call('kv/range', { key: toBase64(`${PREFIX}leader`) })
+  client.close()
+  assert.match(
+    await put({ ...open, user: 'clu_a', password: 'first' }, `${PREFIX}x`),
+    /authentication failed/,
+  )
+})
+
+test('a role that covers too much is cut back', async () => {
+  const client = connectEtcd(root, AbortSignal.timeout(10_000))
+  const perm = { permType: 2, key: toBase64('/'), range_end: prefixEnd('/') }
+  await client.call('auth/role/grant', { name: 'clu_b', perm })
+  client.close()
+  const own = { ...open, user: 'clu_b', password: 'b' }
+  assert.equal(await put(own, '/anything'), 'done')
+  await ensureUser(root, { user: 'clu_b', password: 'b', prefix: OTHER_PREFIX }, signal)
+  assert.match(await put(own, '/anything'), /permission denied/)
+  assert.equal(await put(own, `${OTHER_PREFIX}leader`), 'done')
+})
+
+test('a removed user leaves no key, and its neighbour keeps all', async () => {
+  await removeUser(root, { user: 'clu_a', prefix: PREFIX }, signal)
+  await removeUser(root, { user: 'clu_a', prefix: PREFIX }, signal)
+  const client = connectEtcd(root, AbortSignal.timeout(10_000))
+  const range = { key: toBase64('/howdah/'), range_end: prefixEnd('/howdah/'), keys_only: true }
+  const { kvs } = (await client.call('kv/range', range)) as { kvs: { key: string }[] }
+  client.close()
+  const keys = kvs.map(({ key }) => Buffer.from(key, 'base64').toString())
+  assert.deepEqual(keys, ['/howdah/clu_b/leader'])
+})
+
+test('a CA of somebody else is not trusted, and the call ends with its signal', async () => {
+  const other = await makeTestAuthority()
+  const client = connectEtcd({ ...root, caPem: other.caPem }, AbortSignal.timeout(700))
+  await assert.rejects(client.call('kv/range', { key: '' }), /signature|certificate|stopped/)
+  client.close()
+})
+
+test('a call waits for an etcd that is away for a moment', async () => {
+  etcd.kill('SIGSTOP')
+  const result = put(root, '/later')
+  await until(
+    'etcd to be stopped',
+    () => etcd.killed,
+    (killed) => killed,
+  )
+  etcd.kill('SIGCONT')
+  assert.equal(await result, 'done')
+})
