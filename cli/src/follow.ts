@@ -19,8 +19,8 @@ export interface FollowOptions {
   client: ApiClient
   operationId: string
   progress: Progress
-  /** Events of an attempt before this one are not shown; all are unless given. */
-  sinceMs?: number
+  /** Id of the event to begin after; the first of the operation unless given. */
+  after?: string
   signal: AbortSignal
   silenceMsMax?: number
 }
@@ -38,12 +38,12 @@ export class StoppedWatching extends Error {
 export async function followOperation(options: FollowOptions): Promise<Operation> {
   const first = await readOperation(options)
   const view = options.progress.isLive ? makeLiveView(options, first) : makePlainView(options)
-  let lastEventId = '0'
+  let lastEventId = options.after ?? '0'
   try {
     if (isFinal(first)) return await endView(options, view, first, lastEventId)
     for await (const item of streamEvents({
       client: options.client,
-      query: { operation: options.operationId, after: '0' },
+      query: { operation: options.operationId, after: lastEventId },
       signal: options.signal,
       ...(options.silenceMsMax === undefined ? {} : { silenceMsMax: options.silenceMsMax }),
     })) {
@@ -77,12 +77,12 @@ async function endView(
 
 /**
  * Follows with Ctrl-C as "stop watching". Throws `operation-failed` unless the operation succeeded.
- * `sinceMs`: hide events of earlier attempts.
+ * `after`: the last event of the attempts before.
  */
 export async function followToSuccess(
   context: Context,
   operationId: string,
-  options: { sinceMs?: number } = {},
+  options: { after?: string } = {},
 ): Promise<Operation> {
   const stopped = new AbortController()
   const stop = () => stopped.abort()
@@ -147,7 +147,7 @@ function makePlainView(options: FollowOptions): View {
   return {
     show: (item) => {
       if (item.type === 'event') {
-        if (!isEarlier(item.event, options.sinceMs)) say(formatEventLine(item.event))
+        say(formatEventLine(item.event))
       } else if (item.type === 'lost' && !isLost) {
         say(`connection lost (${safeLine(item.error.message)}), trying again`)
       }
@@ -160,10 +160,6 @@ function makePlainView(options: FollowOptions): View {
     },
     close: () => undefined,
   }
-}
-
-function isEarlier(event: Event, sinceMs: number | undefined): boolean {
-  return sinceMs !== undefined && Date.parse(event.at) < sinceMs
 }
 
 /** `12:04:31  step.running       Start the leader`, in local time. */

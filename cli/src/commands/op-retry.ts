@@ -5,6 +5,7 @@ import { NO_WAIT, type WaitFlags } from '../accepted-operation.ts'
 import { apiPath } from '../api-client.ts'
 import { commandGroup } from '../command-group.ts'
 import type { Context } from '../context.ts'
+import { listEvents } from '../event-list.ts'
 import { followToSuccess } from '../follow.ts'
 import { safeLine } from '../safe-text.ts'
 
@@ -19,15 +20,13 @@ export function register(program: Command, context: Context): void {
 
 async function retryOperation(context: Context, id: string, flags: WaitFlags): Promise<void> {
   const client = context.client()
-  const path = apiPath`/v1/operations/${id}`
-  // What the failed attempt said is not told again: its last words are older than its end.
-  const before = await client.get<Operation>(path)
-  const sinceMs = before.ended_at === null ? undefined : Date.parse(before.ended_at) + 1
+  // What the failed attempt said is not told again.
+  const [last] = await listEvents(client, { operation: id }, 1)
   const { data } = await client.request<Operation>('POST', apiPath`/v1/operations/${id}/retry`)
   if (flags.wait === false) {
     await context.output().print(data, () => [`${safeLine(id)} is tried again`])
     return
   }
-  const operation = await followToSuccess(context, id, sinceMs === undefined ? {} : { sinceMs })
+  const operation = await followToSuccess(context, id, { after: last?.id ?? '0' })
   await context.output().print(operation, () => [])
 }
