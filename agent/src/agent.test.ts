@@ -223,7 +223,7 @@ test('without a control plane an agent brings its host up from disk', async () =
   agent = startAgent()
 })
 
-test('hostile specs are refused as a whole, older ones too, and the reason is reported', async () => {
+test('hostile and older specs are refused as a whole, and the reason is reported', async () => {
   const file = { path: 'config/../agent/spec.json', content: '' }
   for (const change of [{ files: [file] }, { hostId: 'hst_other' }]) {
     plane.spec = { ...makeSpec(100), ...change }
@@ -308,7 +308,28 @@ test('a symlink that a service planted is not followed', async () => {
   assert.ok((await lstat('/tmp')).isDirectory())
 })
 
-test('many services start and stop side by side, and nothing of a removed one is left', async () => {
+test('a result that is not stored yet outlives the agent, and its task runs once', async () => {
+  plane.storeNothing = true
+  const id = `tsk_${'t'.repeat(26)}`
+  plane.tasks = [{ id, timeoutMs: 5000, action: { kind: 'remove-data', path: 'data/nothing' } }]
+  await until(
+    'the result',
+    () => plane.results.has(id),
+    (has) => has,
+  )
+  await agent.end('SIGKILL')
+  plane.results.clear()
+  plane.storeNothing = false
+  agent = startAgent()
+  await until(
+    'the result once more',
+    () => plane.results.has(id),
+    (has) => has,
+  )
+  assert.ok(!agent.log.some((line) => line.includes('task ended')), agent.log.join('\n'))
+})
+
+test('services start and stop side by side, and nothing of a removed one is left', async () => {
   const names = ['a', 'b', 'c', 'd']
   const files = names.map((name, index) => haproxyFile(name, 7010 + index, name))
   const services = names.map((name, index) => haproxy(name, 7010 + index))
@@ -368,7 +389,7 @@ test('a service that was being removed when the agent died is removed by the nex
   assert.deepEqual(await readdir(join(host.root, 'config')), [])
 })
 
-test('a certificate is renewed before it ends, and the agent goes on with the new one', async () => {
+test('a certificate is renewed in time, and the agent goes on with the new one', async () => {
   await agent.end('SIGTERM')
   const renewals = plane.renewals
   plane.certificateLifeMs = 3000

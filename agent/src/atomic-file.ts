@@ -9,7 +9,7 @@ export interface FileAccess {
   owner?: { uid: number; gid: number } | undefined
 }
 
-/** Temporary files of an interrupted write start with this; whoever owns the directory sweeps them. */
+/** Temporary files of an interrupted write start with this; the directory's owner sweeps them. */
 export const TEMPORARY_PREFIX = '.new-'
 
 /** Replaces `path`. Its directory must be one that only the agent can write to. */

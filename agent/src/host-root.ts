@@ -98,7 +98,7 @@ export function below(root: HostRoot, relative: string): string {
   return path
 }
 
-/** Directories of services, made by the service user itself: a link that it planted gains nothing. */
+/** Directories of services, made by the service user: a link that it planted gains nothing. */
 export async function makeServiceDirectories(
   root: HostRoot,
   paths: readonly string[],
@@ -117,7 +117,7 @@ export async function makeServiceDirectories(
   })
 }
 
-/** A directory below `config`, made by the agent; refuses to pass through anything but directories. */
+/** A directory below `config`, made by the agent; passes through nothing but directories. */
 export async function makeAgentDirectory(root: HostRoot, relative: string): Promise<string> {
   const path = below(root, relative)
   if (path !== join(root.path, topOf(relative))) await makeAgentDirectory(root, dirname(relative))

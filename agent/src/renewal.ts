@@ -9,7 +9,7 @@ import { checkIdentity, type Identity, renewalTimeMs, saveIdentity } from './ide
 import { createSigningRequest } from './signing-request.ts'
 import { pause } from './wake.ts'
 
-/** Node's timers overflow above 24.8 days; looking at the clock now and then also survives jumps. */
+/** Timers overflow above 24.8 days; looking at the clock now and then also survives jumps. */
 const SLEEP_MS_MAX = 600_000
 
 export interface RenewalNeeds {

@@ -44,7 +44,7 @@ const HOSTILE: readonly [string, object][] = [
   ['another host', { hostId: 'hst_b' }],
   ['a negative revision', { revision: -1 }],
   ['a fraction as revision', { revision: 1.5 }],
-  ['an unknown property', { shell: 'rm -rf /' }],
+  ['an unknown property', { command: 'rm -rf /' }],
   ['a file that climbs', withFile({ path: 'config/../agent/identity.json' })],
   ['a file that climbs at the end', withFile({ path: 'config/..' })],
   ['a file of this directory', withFile({ path: 'config/./x' })],

@@ -1,4 +1,4 @@
-// Owns the s6 directory of one service: rendering it, putting it in place whole, and taking it away.
+// Owns the s6 directory of one service: rendering it, putting it in place whole, taking it away.
 // What the running process was started with is recorded inside the directory, so record and
 // service appear and vanish together, and an agent that restarts can tell what is still to do.
 import { createHash, randomBytes } from 'node:crypto'

@@ -1,4 +1,4 @@
-// Owns how the agent talks to the dcs: etcd's JSON gateway over HTTPS, one endpoint after the other,
+// Owns how the agent talks to the dcs: etcd's JSON gateway over HTTPS, endpoint after endpoint,
 // with a token that is fetched when needed and again when etcd no longer takes it. Keys and values
 // travel as base64.
 import { describeError } from '@howdah/core/errors.ts'
@@ -69,7 +69,7 @@ export function connectEtcd(access: EtcdAccess, signal: AbortSignal): EtcdClient
   }
 
   async function call(path: string, body: Record<string, unknown>) {
-    for (;;) {
+    for (let tried = 1; ; tried += 1) {
       try {
         token ??= await authenticate({ access, post })
         return await post(path, body, token === '' ? undefined : token)
@@ -78,7 +78,8 @@ export function connectEtcd(access: EtcdAccess, signal: AbortSignal): EtcdClient
         if (STALE_TOKEN.test(error.message)) token = undefined
         else if (error.code === -1 || PASSING.test(error.message)) preferred += 1
         else throw error
-        await pause(RETRY_PAUSE_MS, signal)
+        // The next endpoint is asked at once; only a round without success is worth a wait.
+        if (tried % access.endpoints.length === 0) await pause(RETRY_PAUSE_MS, signal)
         if (signal.aborted) throw error
       }
     }

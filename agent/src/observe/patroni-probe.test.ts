@@ -25,7 +25,7 @@ const probers = new Map<string, Prober>()
 before(async () => {
   base = await mkdtemp('/tmp/hwd-pat-')
   await chmod(base, 0o755)
-  root = await openHostRoot(join(base, 'h'), SERVICE_USER || (process.env['USER'] ?? 'nobody'))
+  root = await openHostRoot(join(base, 'h'), SERVICE_USER)
   authority = await makeTestAuthority()
   await makeServiceDirectories(root, ['data/etcd', 'run/one', 'run/two'])
   const client = `http://${ADDRESS}:2379`

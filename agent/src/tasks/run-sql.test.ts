@@ -26,7 +26,7 @@ const started: ChildProcess[] = []
 before(async () => {
   base = await mkdtemp('/tmp/hwd-pg-')
   await chmod(base, 0o755)
-  root = await openHostRoot(join(base, 'h'), SERVICE_USER || (process.env['USER'] ?? 'nobody'))
+  root = await openHostRoot(join(base, 'h'), SERVICE_USER)
   authority = await makeTestAuthority()
   await startPostgresql('leader', 5432)
   await startPostgresql('standby', 5433)
@@ -170,7 +170,8 @@ test('hostile names make what they say and nothing else', async () => {
 
 test('functions of a hostile database owner are not called by an unqualified name', async () => {
   await run([
-    "create function public.now() returns timestamptz language sql as $$ select '-infinity'::timestamptz $$",
+    `create function public.now() returns timestamptz language sql
+       as $$ select '-infinity'::timestamptz $$`,
     'alter database postgres set search_path = public, pg_catalog',
   ])
   const [first] = await run(['select pg_catalog.isfinite(now()) as genuine'])

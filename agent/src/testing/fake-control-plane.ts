@@ -1,5 +1,6 @@
 // Owns a control plane for the agent's tests: the protocol over real mTLS, with the state in
 // memory and in the test's hands.
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer } from 'node:https'
 import type { TLSSocket } from 'node:tls'
 import type { HostSpec } from '@howdah/core/host-spec.ts'
@@ -23,13 +24,22 @@ export interface FakeControlPlane {
   close(): Promise<void>
 }
 
-export async function startFakeControlPlane(options: {
+interface Options {
   authority: TestAuthority
   address: string
   hostId: string
   secret: string
-}): Promise<FakeControlPlane> {
-  const { authority, address, hostId } = options
+}
+
+interface Fake extends Options {
+  state: FakeControlPlane
+}
+
+/** Each request with a status and what goes into the body; a string goes as it is. */
+type Answer = [status: number, reply: unknown]
+
+export async function startFakeControlPlane(options: Options): Promise<FakeControlPlane> {
+  const { authority, address } = options
   const server = await authority.issueServer(address)
   const https = createServer({
     key: server.privateKeyPem,
@@ -38,7 +48,22 @@ export async function startFakeControlPlane(options: {
     requestCert: true,
     rejectUnauthorized: false,
   })
-  const state: FakeControlPlane = {
+  const close = () =>
+    new Promise<void>((resolve) => {
+      https.close(() => resolve())
+      https.closeAllConnections()
+    })
+  const fake = { ...options, state: makeState(close) }
+  https.on('request', (request, response) => void respond(fake, request, response))
+  await new Promise<void>((resolve) => https.listen(0, address, resolve))
+  const bound = https.address()
+  if (bound === null || typeof bound === 'string') throw new Error('no port')
+  fake.state.url = `https://${address}:${bound.port}`
+  return fake.state
+}
+
+function makeState(close: () => Promise<void>): FakeControlPlane {
+  return {
     url: '',
     spec: undefined,
     tasks: [],
@@ -50,72 +75,63 @@ export async function startFakeControlPlane(options: {
     results: new Map(),
     storeNothing: false,
     syncOverride: undefined,
-    close: () =>
-      new Promise((resolve) => {
-        https.close(() => resolve())
-        https.closeAllConnections()
-      }),
+    close,
   }
-  https.on('request', (request, response) => {
-    const chunks: Buffer[] = []
-    request.on('data', (chunk: Buffer) => chunks.push(chunk))
-    request.on('end', async () => {
-      const body = JSON.parse(Buffer.concat(chunks).toString('utf8'))
-      const authorized = (request.socket as TLSSocket).authorized
-      const [status, reply] = await answer(request.url ?? '', body, authorized)
-      response.writeHead(status, { 'content-type': 'application/json' })
-      response.end(typeof reply === 'string' ? reply : JSON.stringify(reply))
-    })
-  })
+}
 
-  // biome-ignore lint/suspicious/noExplicitAny: whatever the agent sent
-  async function answer(path: string, body: any, known: boolean): Promise<[number, unknown]> {
-    if (path === '/agent/v1/enrol') {
-      if (body.token !== `hwd1.${options.secret}.${authority.caDigest}`) return [403, {}]
-      state.enrolments += 1
-      return [200, { hostId, ...(await sign(body.csrPem)) }]
-    }
-    if (!known) return [401, {}]
-    if (path === '/agent/v1/renew') {
-      state.renewals += 1
-      return [200, await sign(body.csrPem)]
-    }
-    if (path === '/agent/v1/report') return [200, takeReport(body)]
-    if (path === '/agent/v1/sync') return [200, await holdSync(body)]
-    return [404, {}]
+async function respond(
+  fake: Fake,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const chunks: Buffer[] = await request.toArray()
+  const body = JSON.parse(Buffer.concat(chunks).toString('utf8'))
+  const known = (request.socket as TLSSocket).authorized
+  const [status, reply] = await answer(fake, request.url ?? '', body, known)
+  response.writeHead(status, { 'content-type': 'application/json' })
+  response.end(typeof reply === 'string' ? reply : JSON.stringify(reply))
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: whatever the agent sent
+async function answer(fake: Fake, path: string, body: any, known: boolean): Promise<Answer> {
+  const { state } = fake
+  if (path === '/agent/v1/enrol') {
+    if (body.token !== `hwd1.${fake.secret}.${fake.authority.caDigest}`) return [403, {}]
+    state.enrolments += 1
+    return [200, { hostId: fake.hostId, ...(await sign(fake, body.csrPem)) }]
   }
-
-  async function sign(csrPem: string) {
-    const life = state.certificateLifeMs
-    return {
-      certificatePem: await authority.signRequest(csrPem, hostId, life),
-      caPem: authority.caPem,
-    }
+  if (!known) return [401, {}]
+  if (path === '/agent/v1/renew') {
+    state.renewals += 1
+    return [200, await sign(fake, body.csrPem)]
   }
+  if (path === '/agent/v1/report') return [200, takeReport(state, body)]
+  if (path === '/agent/v1/sync') return [200, await holdSync(state, body)]
+  return [404, {}]
+}
 
-  function takeReport(report: ReportRequest) {
-    state.reports.push(report)
-    for (const result of report.results) state.results.set(result.id, result)
-    return { storedResults: state.storeNothing ? [] : report.results.map((result) => result.id) }
+async function sign(fake: Fake, csrPem: string) {
+  const { authority, hostId, state } = fake
+  const certificatePem = await authority.signRequest(csrPem, hostId, state.certificateLifeMs)
+  return { certificatePem, caPem: authority.caPem }
+}
+
+function takeReport(state: FakeControlPlane, report: ReportRequest) {
+  state.reports.push(report)
+  for (const result of report.results) state.results.set(result.id, result)
+  return { storedResults: state.storeNothing ? [] : report.results.map((result) => result.id) }
+}
+
+async function holdSync(state: FakeControlPlane, request: SyncRequest) {
+  state.syncs.push(request)
+  const known = new Set(request.knownTasks)
+  for (let held = 0; held < 40; held += 1) {
+    if (state.syncOverride !== undefined) return state.syncOverride
+    const spec = state.spec as HostSpec | undefined
+    const news = spec !== undefined && spec.revision !== request.heldRevision
+    const tasks = state.tasks.filter((task) => !known.has(task.id) && !state.results.has(task.id))
+    if (news || tasks.length > 0) return { ...(news ? { spec } : {}), tasks }
+    await new Promise((resolve) => setTimeout(resolve, 25))
   }
-
-  async function holdSync(request: SyncRequest) {
-    state.syncs.push(request)
-    const known = new Set(request.knownTasks)
-    for (let held = 0; held < 40; held += 1) {
-      if (state.syncOverride !== undefined) return state.syncOverride
-      const spec = state.spec as HostSpec | undefined
-      const news = spec !== undefined && spec.revision !== request.heldRevision
-      const tasks = state.tasks.filter((task) => !known.has(task.id) && !state.results.has(task.id))
-      if (news || tasks.length > 0) return { ...(news ? { spec } : {}), tasks }
-      await new Promise((resolve) => setTimeout(resolve, 25))
-    }
-    return { tasks: [] }
-  }
-
-  await new Promise<void>((resolve) => https.listen(0, address, resolve))
-  const bound = https.address()
-  if (bound === null || typeof bound === 'string') throw new Error('no port')
-  state.url = `https://${address}:${bound.port}`
-  return state
+  return { tasks: [] }
 }

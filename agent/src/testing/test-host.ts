@@ -3,6 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { openHostRoot } from '../host-root.ts'
 import { runProgram } from '../run-program.ts'
@@ -24,13 +25,14 @@ export interface TestAgent {
   end(signal: 'SIGTERM' | 'SIGKILL'): Promise<number | string | null>
 }
 
-export const SERVICE_USER = process.getuid?.() === 0 ? 'postgres' : ''
+/** PostgreSQL refuses to run as root. */
+export const SERVICE_USER = process.getuid?.() === 0 ? 'postgres' : userInfo().username
 
 export async function startTestHost(): Promise<TestHost> {
   const base = await mkdtemp('/tmp/hwd-')
   await chmod(base, 0o755)
   const root = join(base, 'h')
-  const { serviceUser } = await openHostRoot(root, SERVICE_USER || ownName())
+  const { serviceUser } = await openHostRoot(root, SERVICE_USER)
   const services = join(root, 'services')
   await mkdir(services, { recursive: true })
   const svscan = spawn('s6-svscan', [services], { stdio: 'ignore' })
@@ -66,10 +68,6 @@ export async function startTestHost(): Promise<TestHost> {
       await rm(base, { recursive: true, force: true })
     },
   }
-}
-
-function ownName(): string {
-  return process.env['USER'] ?? 'nobody'
 }
 
 function startAgent(root: string, user: string, env: Record<string, string>): TestAgent {
