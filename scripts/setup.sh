@@ -9,11 +9,13 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 cd "$root"
 
 # Package and a file that it brings; a program that came another way counts as installed. Patroni needs
-# python3-etcd, which on Debian 13 it accepts other packages instead of.
+# python3-etcd, which on Debian 13 it accepts other packages instead of; that in turn needs python3-idna
+# for TLS as soon as python3-openssl is there, and neither package says so.
 wanted="
 postgresql:/usr/lib/postgresql
 patroni:/usr/bin/patroni
 python3-etcd:/usr/lib/python3/dist-packages/etcd
+python3-idna:/usr/lib/python3/dist-packages/idna
 etcd-server:/usr/bin/etcd
 etcd-client:/usr/bin/etcdctl
 haproxy:/usr/sbin/haproxy

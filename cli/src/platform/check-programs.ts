@@ -42,11 +42,11 @@ const WANTED: WantedProgram[] = [
     packageName: 'pgbackrest',
   },
   {
-    // What it imports to talk to etcd is a package of its own, which nothing pulls in on Debian 13.
+    // What it imports to talk to etcd with TLS are packages of their own, which nothing pulls in.
     name: 'patroni with etcd',
-    argv: ['python3', '-c', 'import patroni.dcs.etcd3'],
+    argv: ['python3', '-c', 'import patroni.dcs.etcd3, idna'],
     version: /^()/,
-    packageName: 'python3-etcd',
+    packageName: 'python3-etcd python3-idna',
   },
   { name: 's6', argv: ['s6-softlimit', 'true'], version: /^()/, packageName: 's6' },
   { name: 'execline', argv: ['execlineb', '-c', ''], version: /^()/, packageName: 'execline' },

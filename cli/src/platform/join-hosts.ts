@@ -47,23 +47,23 @@ export async function waitHostsOnline(context: JoinContext): Promise<void> {
 }
 
 /**
- * The operation that makes the dcs, or undefined when there is one. A dcs whose creation is under way,
- * or failed, is asked for again: the control plane decides what that means.
+ * The operation that makes the dcs, or undefined when there is one. An earlier start's operation is
+ * followed where it runs still, and tried again where it failed.
  */
 export async function ensureDcs(context: JoinContext): Promise<Operation | undefined> {
   const { client, layout } = context
   const dcs = await client.get<Dcs>('/v1/dcs')
   if (dcs.state === 'available') return undefined
-  try {
+  if (dcs.state === 'none') {
     const body = { hosts: dcsHosts(layout) }
-    return (await client.request<{ operation: Operation }>('POST', '/v1/dcs', { body })).data
-      .operation
-  } catch (error) {
-    if (!(error instanceof HowdahError) || dcs.state === 'none') throw error
-    const running = error.extra['operation_id']
-    if (running === undefined) return undefined
-    return client.get<Operation>(apiPath`/v1/operations/${running}`)
+    const { data } = await client.request<{ operation: Operation }>('POST', '/v1/dcs', { body })
+    return data.operation
   }
+  const operations = await client.list<Operation>('/v1/operations')
+  const earlier = operations.find((operation) => operation.kind === 'create-dcs')
+  if (earlier === undefined || !['failed', 'cancelled'].includes(earlier.state)) return earlier
+  const path = apiPath`/v1/operations/${earlier.id}/retry`
+  return (await client.request<{ operation: Operation }>('POST', path)).data.operation
 }
 
 export async function waitDcs(context: JoinContext): Promise<void> {

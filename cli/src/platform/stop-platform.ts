@@ -60,7 +60,7 @@ export async function stopPlatform(
     stopAll(program('patroni'), PATRONI_TIMEOUT_MS),
   ])
   options.say('the dcs')
-  const slowDcs = await stopAll(program('etcd'), ETCD_TIMEOUT_MS)
+  const slowDcs = await stopDcs(program('etcd'))
   options.say('the hosts')
   // A host's scan process is itself a service of the platform's.
   const ownServices = await listServices(layout.services)
@@ -71,7 +71,7 @@ export async function stopPlatform(
   const slowDb = await stopAll(db, DB_TIMEOUT_MS)
   await Promise.all([layout.services, ...scans].map(terminateScan))
 
-  const timedOut = [...slow, ...slowClusters, slowDcs, slowScans, slowDb].flat()
+  const timedOut = [...slow.flat(), ...slowClusters.flat(), ...slowDcs, ...slowScans, ...slowDb]
   const swept = await sweep(layout, options)
   return { found, forced: [...timedOut, ...swept.forced], left: swept.left }
 }
@@ -91,6 +91,14 @@ async function stopAll(
 ): Promise<string[]> {
   const stopped = await Promise.all(services.map((one) => stopService(one.directory, timeoutMs)))
   return services.filter((_, index) => !stopped[index]).map((one) => one.name)
+}
+
+// One after the other: a leader hands over to another member before it ends, and of members that all
+// end at once it would wait seconds for one that can take over.
+async function stopDcs(members: HostService[]): Promise<string[]> {
+  const slow: string[] = []
+  for (const member of members) slow.push(...(await stopAll([member], ETCD_TIMEOUT_MS)))
+  return slow
 }
 
 async function hostServices(scanDirectory: string): Promise<HostService[]> {
