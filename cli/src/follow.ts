@@ -106,10 +106,12 @@ function describeFailure(operation: Operation): HowdahError {
   const { id, error, title, state } = operation
   const said =
     error === null ? '' : `: ${error.step === '' ? '' : `${error.step}: `}${error.detail}`
+  const advice = (error?.hint ?? '').replaceAll(/(op (?:logs|watch|retry)) ID/g, `$1 ${id}`)
+  const logs = advice.includes('op logs') ? '' : `howdah op logs ${id} shows each step`
   const hint =
     state === 'cancelled'
       ? 'it was cancelled on request'
-      : `${error?.hint ? `${error.hint}; ` : ''}howdah op logs ${id} shows each step`
+      : [advice, logs].filter((text) => text !== '').join('; ')
   return new HowdahError('operation-failed', `${title}: ${state}${said}`, {
     extra: { hint, operation_id: id },
   })
