@@ -116,8 +116,14 @@ may_sudo() {
 install_npm_packages() {
   stamp=node_modules/.howdah-lock-sum
   lock_sum=$(cksum <package-lock.json)
-  if [ -x node_modules/.bin/node ] && [ "$(cat "$stamp" 2>/dev/null)" = "$lock_sum" ]; then
-    return 0
+  if [ -x node_modules/.bin/node ]; then
+    [ "$(cat "$stamp" 2>/dev/null)" != "$lock_sum" ] || return 0
+    # npm writes this file last. Newer than the lock file: somebody ran npm by hand, and running
+    # programs may have these files open, which "npm ci" would take away from under them.
+    if [ -n "$(find node_modules/.package-lock.json -newer package-lock.json 2>/dev/null)" ]; then
+      echo "$lock_sum" >"$stamp"
+      return 0
+    fi
   fi
   command -v npm >/dev/null 2>&1 || die "npm is missing: apt-get install npm"
   say "installing npm packages"
