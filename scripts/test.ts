@@ -140,7 +140,7 @@ async function runShape(only: string | undefined, deadlineMs: number): Promise<C
   const tidyOptions = { concurrency: 1, testTimeoutMs: 60_000, deadlineMs }
   if (only !== undefined) return runTests(tidy, tidyOptions)
   const types = await runCheck([join(BIN, 'tsc'), '--noEmit'], deadlineMs)
-  const style = await runCheck([join(BIN, 'biome'), 'check', '.'], deadlineMs)
+  const style = await runCheck([process.execPath, 'scripts/biome.ts', 'check', '.'], deadlineMs)
   return [types, style, await runTests(tidy, tidyOptions)].reduce(sum)
 }
 

@@ -86,7 +86,8 @@ export async function followToSuccess(
 ): Promise<Operation> {
   const stopped = new AbortController()
   const stop = () => stopped.abort()
-  process.once('SIGINT', stop)
+  // SIGTERM too: a live view hides the cursor, and must give it back.
+  process.once('SIGINT', stop).once('SIGTERM', stop)
   try {
     const operation = await followOperation({
       client: context.client(),
@@ -98,7 +99,7 @@ export async function followToSuccess(
     if (operation.state !== 'succeeded') throw describeFailure(operation)
     return operation
   } finally {
-    process.off('SIGINT', stop)
+    process.off('SIGINT', stop).off('SIGTERM', stop)
   }
 }
 

@@ -5,6 +5,7 @@ import { type Authority, fingerprint, issueCertificate } from './certificates.ts
 import { listenForChanges } from './changes.ts'
 import { type Config, readConfig } from './config.ts'
 import { openDatabase } from './database.ts'
+import { listHostIds, touchHosts } from './db/hosts.ts'
 import { migrate } from './db/migrate.ts'
 import { faultsFrom } from './faults.ts'
 import { ensureAdministrator, ensureAuthority, writeFileAtomically } from './first-start.ts'
@@ -58,6 +59,8 @@ async function start(config: Config, log: Log): Promise<Stop[]> {
   await ensureAdministrator(database, config.adminTokenFile)
   const stops: Stop[] = []
   if (config.role !== 'api') {
+    // A new version may render differently. Agents compare files, so where nothing differs nothing happens.
+    await database.transaction(async (tx) => touchHosts(tx, await listHostIds(tx)))
     const worker = await startWorker(platform, operations)
     const housekeeping = startHousekeeping(platform)
     stops.push(

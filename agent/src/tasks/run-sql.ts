@@ -57,10 +57,12 @@ function clientOptions(action: SqlAction, limits: SqlLimits): pg.ClientConfig {
     // A string, never undefined: the driver would go and look for a password file.
     password: connection.password ?? '',
     connectionTimeoutMillis: Math.min(CONNECT_TIMEOUT_MS, limits.timeoutMs),
-    statement_timeout: limits.timeoutMs,
     application_name: 'howdah-agent',
-    // As a startup option: no moment exists in which another search path is in force.
-    options: '-c search_path=pg_catalog,pg_temp',
+    // A pooler refuses both, as they would outlive us in a session that others share. Over the socket the
+    // search path is a startup option: no moment exists in which another one is in force.
+    ...(overTcp
+      ? {}
+      : { statement_timeout: limits.timeoutMs, options: '-c search_path=pg_catalog,pg_temp' }),
     ssl: overTcp
       ? {
           ca: connection.caPem as string,

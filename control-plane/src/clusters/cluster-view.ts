@@ -1,6 +1,6 @@
 // Owns how a cluster is shown: its rows joined with what the agents last observed.
 
-import { clusterHealth } from '@howdah/core/cluster-health.ts'
+import { clusterHealth, type ObservedInstance } from '@howdah/core/cluster-health.ts'
 import type { Cluster, Endpoint, Instance } from '@howdah/core/contract/clusters.ts'
 import type { PatroniStatus, ServiceStatus } from '@howdah/core/protocol.ts'
 import type { Queryable } from '../database.ts'
@@ -86,6 +86,32 @@ function lagBytes(
   return Math.max(0, Number(BigInt(leader.walPosition) - BigInt(own.walPosition)))
 }
 
+/** The leader knows who streams; what a replica of Patroni 3.0 says of itself stays true after a break. */
+function isStreaming(
+  leader: PatroniStatus | undefined,
+  row: InstanceRow,
+  own: PatroniStatus | undefined,
+): boolean {
+  if (own === undefined || own.role === 'leader') return false
+  if (leader === undefined) return own.streaming
+  return leader.replicas.some(({ name, state }) => name === row.name && state === 'streaming')
+}
+
+/** What the instances of a cluster report, with streaming as the leader sees it. */
+export function observe(
+  hosts: ReadonlyMap<string, HostRow>,
+  instances: readonly InstanceRow[],
+): ObservedInstance[] {
+  const leader = leaderOf(hosts, instances)
+  const leaderStatus = leader === undefined ? undefined : patroniOf(hosts, leader)
+  return instances.map((row) => {
+    const patroni = patroniOf(hosts, row)
+    if (patroni === undefined) return { name: row.name, patroni }
+    const streaming = isStreaming(leaderStatus, row, patroni)
+    return { name: row.name, patroni: { ...patroni, streaming } }
+  })
+}
+
 function toInstance(
   hosts: ReadonlyMap<string, HostRow>,
   row: InstanceRow,
@@ -101,7 +127,7 @@ function toInstance(
     port: row.postgres_port,
     role: patroni?.role ?? 'unknown',
     state: patroni?.state ?? 'unknown',
-    streaming: patroni?.streaming ?? false,
+    streaming: isStreaming(leader, row, patroni),
     timeline: patroni?.timeline ?? null,
     lag_bytes: patroni === undefined || patroni === leader ? null : lagBytes(leader, patroni),
     pending_restart: patroni?.pendingRestart ?? false,
@@ -119,7 +145,7 @@ export async function showClusters(db: Queryable, rows: readonly ClusterRow[]): 
     const leader = leaderOf(hosts, instances)
     const leaderStatus = leader === undefined ? undefined : patroniOf(hosts, leader)
     const health = clusterHealth(
-      instances.map((instance) => ({ name: instance.name, patroni: patroniOf(hosts, instance) })),
+      observe(hosts, instances),
       gateways.map((gateway) => ({ name: gateway.name, ready: isGatewayReady(hosts, gateway) })),
     )
     const working = row.state === 'available'

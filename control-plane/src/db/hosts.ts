@@ -108,6 +108,11 @@ export async function listHosts(db: Queryable, after = '', limit = 10_000): Prom
   return rows
 }
 
+export async function listHostIds(db: Queryable): Promise<string[]> {
+  const { rows } = await db.query<{ id: string }>('select id from host')
+  return rows.map((row) => row.id)
+}
+
 /** By id or name. */
 export async function findHost(db: Queryable, reference: string): Promise<HostRow | undefined> {
   const { rows } = await db.query<HostRow>(

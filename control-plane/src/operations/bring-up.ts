@@ -4,7 +4,7 @@ import { isFollowing } from '@howdah/core/cluster-health.ts'
 import { quoteIdentifier, quoteLiteral } from '@howdah/core/names.ts'
 import { dcsPrefix, PLATFORM_ROLES } from '@howdah/core/render/model.ts'
 import { scramVerifier } from '@howdah/core/scram.ts'
-import { hostsById, isGatewayReady, leaderOf, patroniOf } from '../clusters/cluster-view.ts'
+import { hostsById, isGatewayReady, leaderOf, observe, patroniOf } from '../clusters/cluster-view.ts'
 import { runOnLeader, type Statement, statement } from '../clusters/leader-sql.ts'
 import {
   findCluster,
@@ -173,10 +173,7 @@ async function waitReplicas(step: StepContext): Promise<void> {
     const hosts = await hostsById(step.database)
     const cluster = await findCluster(step.database, step.clusterId)
     const instances = await listInstances(step.database, step.clusterId)
-    const observed = instances.map((instance) => ({
-      name: instance.name,
-      patroni: patroniOf(hosts, instance),
-    }))
+    const observed = observe(hosts, instances)
     const following = observed.filter(isFollowing)
     const replicas = instances.length - 1
     const wantsSync = replicas > 0 && cluster?.spec.durability !== 'async'

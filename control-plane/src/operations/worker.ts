@@ -29,7 +29,8 @@ export async function startWorker(platform: Platform, operations: Operations): P
   DBOS.setConfig({
     name: 'howdah',
     systemDatabasePool: database.pool,
-    systemDatabaseUrl: 'postgresql://pool-is-given/howdah',
+    // Only parsed: every connection comes from the pool.
+    systemDatabaseUrl: 'postgresql://howdah@localhost/howdah',
     systemDatabaseSchemaName: 'dbos',
     applicationVersion: WORKFLOW_VERSION,
     executorID: config.workerId,

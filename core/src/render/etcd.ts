@@ -39,10 +39,12 @@ export function renderEtcd(dcs: RenderDcs, member: RenderDcsMember): RenderedPar
     // Passwords are 192 random bits: slow hashing buys nothing and costs each Patroni start 70 ms.
     'bcrypt-cost': 4,
     'enable-v2': false,
+    // On by default, but not with a configuration file.
+    'enable-grpc-gateway': true,
     'client-transport-security': {
       'cert-file': path('member.crt'),
       'key-file': path('member.key'),
-      'trusted-ca-file': path('ca.crt'),
+      // No trusted-ca-file: with one, etcd wants a certificate of every client.
       'client-cert-auth': false,
     },
     'peer-transport-security': {

@@ -32,7 +32,7 @@ export function renderHaproxy(cluster: RenderCluster, gateway: RenderGateway): s
   const servers = haproxyServers(cluster)
   const check = (path: string) => [
     '  option httpchk',
-    `  http-check send meth GET uri ${path}`,
+    `  http-check send meth OPTIONS uri ${path}`,
     '  http-check expect status 200',
     `  default-server check-ssl verify required ca-file ${config}/ca.crt inter 1s fastinter 500ms downinter 500ms fall 2 rise 1 on-marked-down shutdown-sessions`,
   ]
