@@ -25,6 +25,10 @@ async function status(context: Context): Promise<void> {
 
 function formatStatus(read: PlatformStatus, paint: Paint): string[] {
   if (!read.running) {
+    if (read.left > 0) {
+      const said = `${read.left} processes of an earlier start are left at ${read.home}.`
+      return [said, 'Start it again: howdah up --detach, or end them: howdah down']
+    }
     return [`The platform at ${read.home} does not run.`, 'Start it: howdah up --detach']
   }
   const rows = read.parts.map((part) => [part.part, stateCell(part.state), part.detail])

@@ -10,7 +10,7 @@ import type { Context } from '../context.ts'
 import { followOperation } from '../follow.ts'
 import { type PlatformConfig, readPlatformConfig } from '../platform/config.ts'
 import { makeElapsedLog } from '../platform/elapsed-log.ts'
-import { createFirstCluster } from '../platform/first-cluster.ts'
+import { createFirstCluster, waitClusters } from '../platform/first-cluster.ts'
 import { acquireHomeLock } from '../platform/home-lock.ts'
 import { type Interrupt, listenForInterrupt } from '../platform/interrupt.ts'
 import { ensureDcs, joinHosts, waitDcs, waitHostsOnline } from '../platform/join-hosts.ts'
@@ -38,6 +38,7 @@ interface UpSession {
   config: PlatformConfig
   layout: PlatformLayout
   settings: Settings
+  wasRunning: boolean
   say(line: string): void
   signal: AbortSignal
 }
@@ -62,7 +63,7 @@ async function up(context: Context, options: UpOptions): Promise<void> {
   await preflight(layout, wasRunning, say)
 
   using interrupt = listenForInterrupt()
-  const session = { context, config, layout, say, signal: interrupt.signal }
+  const session = { context, config, layout, wasRunning, say, signal: interrupt.signal }
   let isReached = wasRunning
   try {
     const settings = chooseSettings(layout, before, options)
@@ -99,6 +100,7 @@ async function preflight(
 
 async function bringUp(session: UpSession, onReached: () => void): Promise<void> {
   const { context, layout, settings, say, signal } = session
+  const beginMs = Date.now()
   await makeHome(layout)
   await using _lock = await acquireHomeLock(layout.lockFile)
   const user = findServiceUser()
@@ -108,7 +110,7 @@ async function bringUp(session: UpSession, onReached: () => void): Promise<void>
   const { client, services } = await startPlatform({ ...session, user, userAgent })
   onReached()
 
-  const join = { client, layout, signal }
+  const join = { client, layout, signal, sinceMs: session.wasRunning ? 0 : beginMs }
   await joinHosts(join, (host) => startAgent(services, host))
   await waitHostsOnline(join)
   say(`${layout.hosts.length} hosts online`)
@@ -118,6 +120,9 @@ async function bringUp(session: UpSession, onReached: () => void): Promise<void>
   say('dcs available')
   const first = await createFirstCluster(client, layout, settings)
   if (first !== undefined) await follow(session, client, first)
+  for (const late of await waitClusters(join)) {
+    say(`warning: cluster ${late.name} is ${late.state}: ${late.message}`)
+  }
   const summary = summarizeUp(layout, await client.list<Cluster>('/v1/clusters'))
   say('the platform is up')
   await context.output().print(summary, () => formatUpSummary(summary, process.cwd()))

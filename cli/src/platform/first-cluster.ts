@@ -1,12 +1,16 @@
 // Owns the cluster that a first start makes, so that there is something to connect to.
 import type { Cluster, ClusterAccepted } from '@howdah/core/contract/clusters.ts'
 import type { Operation } from '@howdah/core/contract/operations.ts'
+import { HowdahError } from '@howdah/core/errors.ts'
 import { type ApiClient, apiPath } from '../api-client.ts'
 import { saveCredentials } from '../credentials-file.ts'
+import type { JoinContext } from './join-hosts.ts'
 import type { HostPlace, PlatformLayout } from './layout.ts'
 import { type Settings, writeSettings } from './settings.ts'
+import { waitFor } from './wait-for.ts'
 
-export const DEMO_NAME = 'demo'
+const DEMO_NAME = 'demo'
+const CLUSTERS_TIMEOUT_MS = 30_000
 
 /**
  * The operation to follow: a new one, or the one that an interrupted start left at work. Undefined when
@@ -36,6 +40,35 @@ export async function createFirstCluster(
   }
   await writeSettings(layout.settingsFile, { ...settings, demo: 'created' })
   return data.operation
+}
+
+/**
+ * Waits until the clusters that this platform had before are whole again. Returns those that are not yet:
+ * one that stays degraded is no reason not to start.
+ */
+export async function waitClusters(context: JoinContext): Promise<Cluster[]> {
+  const { client, sinceMs, signal } = context
+  let late: Cluster[] = []
+  const wanted = { what: 'the clusters', timeoutMs: CLUSTERS_TIMEOUT_MS, intervalMs: 250, signal }
+  try {
+    await waitFor(wanted, async () => {
+      const clusters = await client.list<Cluster>('/v1/clusters')
+      late = clusters.filter((cluster) => cluster.state === 'degraded' || isStale(cluster, sinceMs))
+      return late.length === 0 ? { value: undefined } : { seen: `${late.length} are not` }
+    })
+    return []
+  } catch (error) {
+    if (error instanceof HowdahError && error.code === 'step-timeout') return late
+    throw error
+  }
+}
+
+// A cluster whose instances nobody has looked at since then.
+function isStale(cluster: Cluster, sinceMs: number): boolean {
+  return (
+    cluster.state === 'available' &&
+    cluster.instances.some((instance) => Date.parse(instance.observed_at ?? '') < sinceMs)
+  )
 }
 
 function instanceCount(hosts: HostPlace[]): number {

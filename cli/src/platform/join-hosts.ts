@@ -11,6 +11,8 @@ import { waitFor } from './wait-for.ts'
 export interface JoinContext {
   client: ApiClient
   layout: PlatformLayout
+  /** What the control plane heard before this is of an earlier start: not taken for the present. */
+  sinceMs: number
   signal: AbortSignal
 }
 
@@ -39,9 +41,13 @@ export async function waitHostsOnline(context: JoinContext): Promise<void> {
     { what: 'all hosts to be online', timeoutMs: ONLINE_TIMEOUT_MS, signal: context.signal },
     async () => {
       const hosts = await context.client.list<Host>('/v1/hosts')
-      const late = hosts.filter((host) => wanted.includes(host.name) && host.state !== 'online')
+      const late = hosts.filter(
+        (host) =>
+          wanted.includes(host.name) &&
+          (host.state !== 'online' || Date.parse(host.seen_at ?? '') < context.sinceMs),
+      )
       if (late.length === 0) return { value: undefined }
-      return { seen: late.map((host) => `${host.name} is ${host.state}`).join(', ') }
+      return { seen: late.map(({ name, message }) => `${name}: ${message}`).join(', ') }
     },
   )
 }

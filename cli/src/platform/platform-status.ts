@@ -7,6 +7,7 @@ import type { Operation } from '@howdah/core/contract/operations.ts'
 import { describeError } from '@howdah/core/errors.ts'
 import { type ApiClient, makeApiClient } from '../api-client.ts'
 import { observeControlPlane } from './control-plane-health.ts'
+import { findHomeProcesses } from './home-processes.ts'
 import { dcsHosts, type PlatformLayout, SERVICE_CONTROL_PLANE, SERVICE_DB } from './layout.ts'
 import { isScanning, serviceState } from './s6.ts'
 
@@ -20,6 +21,8 @@ export interface PartStatus {
 export interface PlatformStatus {
   home: string
   running: boolean
+  /** Processes of an earlier start that nothing watches over. */
+  left: number
   healthy: boolean
   parts: PartStatus[]
 }
@@ -32,7 +35,8 @@ export async function readPlatformStatus(
 ): Promise<PlatformStatus> {
   const home = layout.home
   if (!(await isScanning(layout.services))) {
-    return { home, running: false, healthy: false, parts: [] }
+    const left = findHomeProcesses(home).length
+    return { home, running: false, left, healthy: false, parts: [] }
   }
   const db = await readService(layout, SERVICE_DB, 'platform database')
   const health = await observeControlPlane(layout)
@@ -40,7 +44,7 @@ export async function readPlatformStatus(
   if ('seen' in health) {
     const controlPlane = { ...service, healthy: false, detail: `${service.detail}; ${health.seen}` }
     const parts = [db, controlPlane, ...(await readHostScans(layout))]
-    return { home, running: true, healthy: false, parts }
+    return { home, running: true, left: 0, healthy: false, parts }
   }
   const client = makeApiClient({
     api: layout.apiUrl,
@@ -57,7 +61,7 @@ export async function readPlatformStatus(
     guard('operations', () => readOperations(client)),
   ])
   const parts = [...known, ...asked.flat()]
-  return { home, running: true, healthy: parts.every((part) => part.healthy), parts }
+  return { home, running: true, left: 0, healthy: parts.every((part) => part.healthy), parts }
 }
 
 async function readService(
