@@ -1,4 +1,5 @@
-// Owns what every command does once the platform has accepted a change: follow it, unless told not to.
+// Owns what every command does once the platform has accepted a change: follow it, unless told not
+// to.
 import type { Operation } from '@howdah/core/contract/operations.ts'
 import type { Context } from './context.ts'
 import { followToSuccess } from './follow.ts'

@@ -68,7 +68,7 @@ test('a code from a newer platform is shown, and its status decides the exit cod
   assert.deepEqual([error.code, error.extra.code], ['wrong-state', 'moon-phase'])
 })
 
-test('a certificate of another authority is refused at once, before the token is sent', async () => {
+test('a certificate of another authority is refused before the token is sent', async () => {
   await using api = await startFakeApi()
   await using other = await startFakeApi()
   const error = await failureOf(clientOf(api, { caPem: other.caPem }).get('/v1/whoami'))

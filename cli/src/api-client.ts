@@ -1,6 +1,7 @@
-// Owns talking to the control plane's API: the platform's authority pinned, a deadline on every request,
-// one Idempotency-Key per mutation that its retries share, problems turned into HowdahErrors.
-// node:https instead of fetch: it loads in a tenth of the time, and start-up is what a person waits for.
+// Owns talking to the control plane's API: the platform's authority pinned, a deadline on every
+// request, one Idempotency-Key per mutation that its retries share, problems turned into
+// HowdahErrors. node:https instead of fetch: it loads in a tenth of the time, and start-up is what
+// a person waits for.
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import https from 'node:https'

@@ -1,4 +1,5 @@
-// Owns collecting what a connection to a cluster needs: endpoint, kept credentials, authority on disk.
+// Owns collecting what a connection to a cluster needs: endpoint, kept credentials, authority on
+// disk.
 import type { Cluster, Credentials } from '@howdah/core/contract/clusters.ts'
 import type { Command } from 'commander'
 import { apiPath } from './api-client.ts'
@@ -52,7 +53,8 @@ export async function findConnection(
       addresses,
       role: flags.role ?? credentials?.role,
       password: credentials?.password,
-      // A role made without a database still has somewhere to go: where the cluster's own role goes.
+      // A role made without a database still has somewhere to go: where the cluster's own role
+      // goes.
       database: flags.database ?? credentials?.database ?? kept[0]?.database ?? undefined,
       caFile,
     },

@@ -1,4 +1,5 @@
-// Owns how a cluster is shown to people: its list row, its endpoints, and the page of `cluster show`.
+// Owns how a cluster is shown to people: its list row, its endpoints, and the page of `cluster
+// show`.
 import type { Cluster, Credentials, Endpoint, Instance } from '@howdah/core/contract/clusters.ts'
 import {
   type Cell,

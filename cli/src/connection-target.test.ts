@@ -1,5 +1,5 @@
-// A URI names the same role, password and database whatever characters they hold. `psql.test.ts` proves
-// it with libpq and a real PostgreSQL.
+// A URI names the same role, password and database whatever characters they hold. `psql.test.ts`
+// proves it with libpq and a real PostgreSQL.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import {
@@ -15,13 +15,13 @@ const TARGET = {
   role: 'app',
   password: 'secret',
   database: 'demo',
-  caFile: '/var/lib/howdah/clusters/demo.ca.pem',
+  caFile: '/h/demo.ca.pem',
 }
 
 test('a plain target is readable', () => {
   assert.equal(
     formatConnectionUri(TARGET),
-    'postgresql://app:secret@127.42.0.4:5000/demo?sslmode=verify-full&sslrootcert=/var/lib/howdah/clusters/demo.ca.pem',
+    'postgresql://app:secret@127.42.0.4:5000/demo?sslmode=verify-full&sslrootcert=/h/demo.ca.pem',
   )
 })
 
@@ -42,12 +42,12 @@ test('every character survives a round trip', () => {
   const target = { ...TARGET, role: text, password: text, database: text, caFile: '/a b&c=d#?/%' }
   const uri = formatConnectionUri(target)
   assert.match(uri, /^[\x21-\x7e]+$/)
-  const parts =
-    /^postgresql:\/\/([^:@/?]+):([^:@/?]+)@[^/]+\/([^/?]+)\?sslmode=verify-full&sslrootcert=([^&]+)$/.exec(
-      uri,
-    )
-  assert.deepEqual(parts?.slice(1, 4).map(decodeURIComponent), [text, text, text])
-  assert.equal(decodeURIComponent(parts?.[4] ?? ''), target.caFile)
+  const [login = '', rest = ''] = uri.slice('postgresql://'.length).split('@')
+  const [path = '', query = ''] = rest.split('?')
+  const caFile = query.replace('sslmode=verify-full&sslrootcert=', '')
+  const parts = [...login.split(':'), path.slice(path.indexOf('/') + 1)]
+  assert.deepEqual(parts.map(decodeURIComponent), [text, text, text])
+  assert.equal(decodeURIComponent(caFile), target.caFile)
 })
 
 test('what no URI can carry is refused', () => {

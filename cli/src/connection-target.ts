@@ -1,5 +1,6 @@
-// Owns how an application reaches a cluster: which endpoint, as which role, and the connection URI that
-// says so. libpq and drivers decode %XX everywhere, so everything but unreserved characters is encoded.
+// Owns how an application reaches a cluster: which endpoint, as which role, and the connection URI
+// that says so. libpq and drivers decode %XX everywhere, so everything but unreserved characters is
+// encoded.
 import type { Cluster, Credentials, Endpoint } from '@howdah/core/contract/clusters.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
 

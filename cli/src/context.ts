@@ -1,5 +1,6 @@
-// Owns what every command is given: settings from flags, environment and home, the output, and the API
-// client. Each is made when first asked for, because flags are parsed only after commands registered.
+// Owns what every command is given: settings from flags, environment and home, the output, and the
+// API client. Each is made when first asked for, because flags are parsed only after commands
+// registered.
 import type { Command } from 'commander'
 import { type ApiClient, makeApiClient } from './api-client.ts'
 import { chooseHome, type Environment, readConnection } from './config-file.ts'

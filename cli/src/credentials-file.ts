@@ -1,5 +1,6 @@
-// Owns what the CLI keeps about a cluster: credentials that the platform shows once, and the cluster's
-// certificate authority, below <home>/clusters. Both for libpq (pgpass, CA file) and for `howdah uri`.
+// Owns what the CLI keeps about a cluster: credentials that the platform shows once, and the
+// cluster's certificate authority, below <home>/clusters. Both for libpq (pgpass, CA file) and for
+// `howdah uri`.
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Credentials } from '@howdah/core/contract/clusters.ts'
@@ -18,7 +19,9 @@ interface CredentialsFile {
   credentials: Credentials[]
 }
 
-/** Every file that belongs to the cluster. The name is checked first: it comes from the platform. */
+/**
+ * Every file that belongs to the cluster. The name is checked first: it comes from the platform.
+ */
 function pathOf(home: string, name: string, suffix: 'json' | 'ca.pem' | 'pgpass'): string {
   return join(home, 'clusters', `${parseResourceName(name)}.${suffix}`)
 }

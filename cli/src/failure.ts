@@ -1,5 +1,6 @@
 // Owns how a failure ends the CLI: what is said on stderr, and the exit code (documented in `howdah
-// --help`): 0 ok, 1 failure, 2 usage, 3 auth, 4 not found, 5 conflict, 6 timeout, 7 operation failed.
+// --help`): 0 ok, 1 failure, 2 usage, 3 auth, 4 not found, 5 conflict, 6 timeout, 7 operation
+// failed.
 import { describeError, ERRORS, HowdahError } from '@howdah/core/errors.ts'
 import { CommanderError } from 'commander'
 import { INTERRUPTED_EXIT_CODE, StoppedWatching } from './follow.ts'

@@ -1,5 +1,5 @@
-// An operation is followed to its end: as a list that redraws on a terminal, as lines elsewhere, through
-// dropped and silent connections.
+// An operation is followed to its end: as a list that redraws on a terminal, as lines elsewhere,
+// through dropped and silent connections.
 import assert from 'node:assert/strict'
 import type { ServerResponse } from 'node:http'
 import { Writable } from 'node:stream'

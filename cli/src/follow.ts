@@ -1,6 +1,7 @@
-// Owns watching one operation to its end: a list of steps that redraws on a terminal, one plain line per
-// event elsewhere, both on stderr. Events drive it; the operation is read again when they say that it
-// changed, so a lost or unknown event delays the picture and never falsifies the outcome.
+// Owns watching one operation to its end: a list of steps that redraws on a terminal, one plain
+// line per event elsewhere, both on stderr. Events drive it; the operation is read again when they
+// say that it changed, so a lost or unknown event delays the picture and never falsifies the
+// outcome.
 import type { Event, Operation } from '@howdah/core/contract/operations.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
 import { type ApiClient, apiPath } from './api-client.ts'
@@ -235,7 +236,9 @@ function makeLiveView(options: FollowOptions, first: Operation): View {
   }
 }
 
-/** Reads the operation again; a burst of events costs one reading after the one that is under way. */
+/**
+ * Reads the operation again; a burst of events costs one reading after the one that is under way.
+ */
 function makeRefresh(options: FollowOptions, apply: (operation: Operation) => void): () => void {
   let isReading = false
   let isStale = false

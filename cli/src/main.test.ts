@@ -62,7 +62,7 @@ test('as JSON an error is one object on stderr', async () => {
   })
 })
 
-test('an error for people has a hint and the request id, and no raw control characters', async () => {
+test('an error for people has a hint and a request id, and no control characters', async () => {
   await using api = await startFakeApi()
   api.routes.set('GET /v1/whoami', () => problem(401, 'not-authenticated', 'no\x1b[2J'))
   const { exitCode, stderr } = await runCliProcess(['whoami'], { home: api.home })

@@ -1,5 +1,5 @@
-// The CLI's composition root: global flags, every command, and the one place where failures become text
-// and an exit code. Commands load their heavy parts when they run, so that --help is quick.
+// The CLI's composition root: global flags, every command, and the one place where failures become
+// text and an exit code. Commands load their heavy parts when they run, so that --help is quick.
 import { Command, CommanderError, Option } from 'commander'
 import * as api from './commands/api.ts'
 import * as clusterCreate from './commands/cluster-create.ts'

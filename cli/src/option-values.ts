@@ -1,4 +1,5 @@
-// Owns parsers of option values, for commander: each either returns the value or says what it expects.
+// Owns parsers of option values, for commander: each either returns the value or says what it
+// expects.
 import { InvalidArgumentError } from 'commander'
 
 /** A parser of whole numbers within bounds, both included. */

@@ -1,5 +1,6 @@
-// Owns what commands print: data on stdout as a table, JSON or YAML; everything said along the way on
-// stderr. Text from the platform passes through safe-text.ts here, so that no command can forget it.
+// Owns what commands print: data on stdout as a table, JSON or YAML; everything said along the way
+// on stderr. Text from the platform passes through safe-text.ts here, so that no command can forget
+// it.
 import { styleText } from 'node:util'
 import { escapeInQuotes, isUnsafe, safeLine, widthOf } from './safe-text.ts'
 
@@ -159,7 +160,8 @@ export function formatBytes(bytes: number | null): string {
     value /= 1024
     unit += 1
   }
-  return `${unit === 0 || value >= 100 ? Math.round(value) : Number(value.toFixed(1))} ${units[unit]}`
+  const rounded = unit === 0 || value >= 100 ? Math.round(value) : Number(value.toFixed(1))
+  return `${rounded} ${units[unit]}`
 }
 
 export function formatDuration(durationMs: number): string {

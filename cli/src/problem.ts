@@ -5,7 +5,10 @@ import { ERRORS, type ErrorCode, type FieldError, HowdahError } from '@howdah/co
 
 const FIELDS_MAX = 50
 
-/** `extra` holds what the platform sent: `hint`, `request_id`, `operation_id`, and an unknown `code`. */
+/**
+ * `extra` holds what the platform sent: `hint`, `request_id`, `operation_id`, and an unknown
+ * `code`.
+ */
 export function parseProblem(status: number, body: unknown): HowdahError {
   const problem = (typeof body === 'object' && body !== null ? body : {}) as Partial<Problem>
   const sent = textOf(problem.code)

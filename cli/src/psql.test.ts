@@ -1,5 +1,5 @@
-// `howdah psql` and the URI of `howdah uri` reach a real PostgreSQL over verified TLS, with names and
-// passwords made of every kind of character.
+// `howdah psql` and the URI of `howdah uri` reach a real PostgreSQL over verified TLS, with names
+// and passwords made of every kind of character.
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
 import { on } from 'node:events'

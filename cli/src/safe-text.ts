@@ -3,9 +3,14 @@
 
 // C0, DEL, C1 (where 0x9b starts a control sequence), bidirectional overrides, line separators,
 // zero-width characters that hide text, and lone surrogates.
-const UNSAFE =
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are the point.
-  /[\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]|\p{Cs}/gu
+const UNSAFE = new RegExp(
+  [
+    '[\\u0000-\\u001f\\u007f-\\u009f]',
+    '[\\u061c\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060\\u2066-\\u2069\\ufeff]',
+    '\\p{Cs}',
+  ].join('|'),
+  'gu',
+)
 const NAMED: Record<string, string> = { '\n': '\\n', '\r': '\\r', '\t': '\\t', '\x1b': '\\e' }
 
 /** One line: control characters become visible escapes such as `\x07` or `\u{202e}`. */
@@ -23,7 +28,9 @@ function escapeCharacter(character: string): string {
   return code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u{${code.toString(16)}}`
 }
 
-/** For text whose line ends are structure already (JSON, double-quoted YAML): `\uXXXX` in strings. */
+/**
+ * For text whose line ends are structure already (JSON, double-quoted YAML): `\uXXXX` in strings.
+ */
 export function escapeInQuotes(text: string): string {
   return text.replace(UNSAFE, (character) =>
     character === '\n' ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
@@ -35,8 +42,17 @@ export function isUnsafe(text: string): boolean {
 }
 
 // Scripts whose characters take two columns, and pictures.
-const WIDE =
-  /\p{Script=Han}|\p{Script=Hiragana}|\p{Script=Katakana}|\p{Script=Hangul}|\p{Emoji_Presentation}|[\u3000-\u303f\uff01-\uff60]/u
+const WIDE = new RegExp(
+  [
+    '\\p{Script=Han}',
+    '\\p{Script=Hiragana}',
+    '\\p{Script=Katakana}',
+    '\\p{Script=Hangul}',
+    '\\p{Emoji_Presentation}',
+    '[\\u3000-\\u303f\\uff01-\\uff60]',
+  ].join('|'),
+  'u',
+)
 
 /** Columns that a safe line takes on a terminal. */
 export function widthOf(line: string): number {

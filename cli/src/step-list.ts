@@ -48,7 +48,8 @@ function renderStep(step: OperationStep, view: StepListView, columns: number): s
   const message = saysMore && step.message !== '' ? ` · ${safeLine(step.message)}` : ''
   const text = fitWidth(safeLine(step.title) + message, columns - 5 - elapsed.length)
   const dimmed = step.state === 'pending' || step.state === 'skipped'
-  return `  ${mark(step.state, view)} ${dimmed ? view.paint('dim', text) : text} ${view.paint('dim', elapsed)}`.trimEnd()
+  const shown = dimmed ? view.paint('dim', text) : text
+  return `  ${mark(step.state, view)} ${shown} ${view.paint('dim', elapsed)}`.trimEnd()
 }
 
 function mark(state: OperationStep['state'], view: StepListView): string {

@@ -1,4 +1,5 @@
-// howdah cluster create: asks for a cluster, keeps its credentials at once, follows it until it serves.
+// howdah cluster create: asks for a cluster, keeps its credentials at once, follows it until it
+// serves.
 import type { Cluster, ClusterAccepted, ClusterCreate } from '@howdah/core/contract/clusters.ts'
 import { parseResourceName } from '@howdah/core/names.ts'
 import { type Command, Option } from 'commander'

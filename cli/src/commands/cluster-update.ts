@@ -1,5 +1,5 @@
-// howdah cluster update: changes what is named and keeps the rest; two changes at once cannot overwrite
-// each other, because the change is based on the version that was read.
+// howdah cluster update: changes what is named and keeps the rest; two changes at once cannot
+// overwrite each other, because the change is based on the version that was read.
 import type { Cluster, ClusterUpdate, OperationAccepted } from '@howdah/core/contract/clusters.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
 import type { Command } from 'commander'

@@ -24,7 +24,7 @@ export function register(program: Command, context: Context): void {
     .argument('<cluster>', 'name or id')
     .argument('<role>', 'any characters but NUL, at most 63 bytes')
     .addOption(
-      new Option('--access <kind>', 'to the database: read, write, or none (default): it connects once you grant it').choices([
+      new Option('--access <kind>', 'to the database: read, write, or none (default)').choices([
         'read',
         'write',
         'none',

@@ -1,5 +1,5 @@
-// Owns a small HTTPS server that stands for the control plane in tests of the CLI: a certificate authority
-// of its own, routes given as functions, and every request kept for the test to look at.
+// Owns a small HTTPS server that stands for the control plane in tests of the CLI: a certificate
+// authority of its own, routes given as functions, and every request kept for the test to look at.
 import { execFile } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
