@@ -5,6 +5,7 @@ import { describeError } from '@howdah/core/errors.ts'
 import { pino } from 'pino'
 import { makeReconciler, type Reconciler } from './apply/reconciler.ts'
 import { loadSpec } from './apply/spec-store.ts'
+import { makeClusterGuard } from './cluster-guard.ts'
 import { type AgentConfig, loadConfig } from './config.ts'
 import { connectControlPlane } from './control-plane.ts'
 import { obtainIdentity } from './enrolment.ts'
@@ -54,9 +55,11 @@ async function runAgent(parts: AgentParts): Promise<void> {
   const observer = makeObserver({ root, onChange })
   const reconciler = makeReconciler({ root, log, signal, onChange })
   const held = await loadHeldSpec(parts)
+  const guard = makeClusterGuard({ hostId: identity.hostId, rootPath: root.path, log })
   if (held !== undefined) {
     reconciler.offer(held)
     observer.watch(held)
+    guard.guard(held)
   }
   // From here on the host comes up as it was, whether or not anybody answers below.
   const applying = reconciler.run()
@@ -64,6 +67,7 @@ async function runAgent(parts: AgentParts): Promise<void> {
   const results = await openResultStore(root)
   const context = {
     root,
+    findSwitch: guard.findSwitch,
     spec: reconciler.spec,
     appliedRevision: () => reconciler.state().appliedRevision,
   }
@@ -95,6 +99,7 @@ async function runAgent(parts: AgentParts): Promise<void> {
       onSpec: (spec) => {
         reconciler.offer(spec)
         observer.watch(spec)
+        guard.guard(spec)
       },
       onRefusal: (reason) => {
         if (reason !== refusal) onChange()
@@ -102,7 +107,7 @@ async function runAgent(parts: AgentParts): Promise<void> {
       },
     }),
   ])
-  await Promise.all([observer.stop(), tasks.drain()])
+  await Promise.all([observer.stop(), tasks.drain(), guard.stop()])
   controlPlane.close()
 }
 

@@ -58,6 +58,74 @@ export const HostService = Type.Object(
   { additionalProperties: false },
 )
 
+/** An instance of a watched cluster, wherever it runs. */
+const WatchedInstance = Type.Object({
+  name: Type.String({ maxLength: 64 }),
+  hostId: Type.String({ maxLength: 64 }),
+  address: Type.String({ maxLength: 64 }),
+  postgresPort: Type.Integer({ minimum: 1, maximum: 65_535 }),
+  restPort: Type.Integer({ minimum: 1, maximum: 65_535 }),
+})
+
+/** A gateway of this host: the agent switches its HAProxy and holds its PgBouncers. */
+const LocalGateway = Type.Object({
+  id: Type.String({ maxLength: 64 }),
+  name: Type.String({ maxLength: 64 }),
+  /** HAProxy's runtime socket. */
+  socket: RelativePath,
+  address: Type.String({ maxLength: 64 }),
+  writePort: Type.Integer({ minimum: 1, maximum: 65_535 }),
+  readPort: Type.Integer({ minimum: 1, maximum: 65_535 }),
+})
+
+/** An instance of this host: the agent sees its postmaster die, and fences it. */
+const LocalInstance = Type.Object({
+  name: Type.String({ maxLength: 64 }),
+  service: Name,
+  dataDirectory: RelativePath,
+  postgresPort: Type.Integer({ minimum: 1, maximum: 65_535 }),
+})
+
+/** How soon silence counts as death. Faster finds more failures, and more that are none. */
+export const SENSITIVITIES = ['fast', 'balanced', 'patient'] as const
+
+/**
+ * A cluster that has something on this host. The agent watches it in the dcs and keeps its endpoints
+ * pointing right, with or without a control plane.
+ */
+export const WatchedCluster = Type.Object(
+  {
+    id: Type.String({ maxLength: 64 }),
+    durability: Type.Enum(['strict', 'sync', 'async']),
+    sensitivity: Type.Enum([...SENSITIVITIES]),
+    dcs: Type.Object({
+      endpoints: Type.Array(Type.String({ pattern: '^https://' }), { minItems: 1, maxItems: 16 }),
+      caPem: Type.String(),
+      user: Type.String(),
+      password: Type.String(),
+      /** All keys of the cluster; its own user may touch nothing else. */
+      prefix: Type.String({ pattern: '^/howdah/[a-z0-9_]+/$' }),
+    }),
+    caPem: Type.String(),
+    probe: Type.Object({ user: Type.String(), password: Type.String() }),
+    gatewayAdmin: Type.Object({ user: Type.String(), password: Type.String() }),
+    /** Authenticates the heartbeats of the cluster's hosts to each other. */
+    heartbeatKey: Type.String({ minLength: 16 }),
+    /** Every host with an instance or a gateway of the cluster. */
+    peers: Type.Array(
+      Type.Object({
+        hostId: Type.String({ maxLength: 64 }),
+        address: Type.String({ maxLength: 64 }),
+      }),
+      { maxItems: 16 },
+    ),
+    instances: Type.Array(WatchedInstance, { maxItems: 16 }),
+    localGateways: Type.Array(LocalGateway, { maxItems: 16 }),
+    localInstances: Type.Array(LocalInstance, { maxItems: 16 }),
+  },
+  { additionalProperties: false },
+)
+
 export const HostSpec = Type.Object(
   {
     /** Grows with every change; an agent never applies a spec older than the one it has. */
@@ -67,6 +135,7 @@ export const HostSpec = Type.Object(
     directories: Type.Array(RelativePath),
     files: Type.Array(HostFile),
     services: Type.Array(HostService),
+    clusters: Type.Array(WatchedCluster, { maxItems: 1000 }),
   },
   { additionalProperties: false },
 )
@@ -74,6 +143,8 @@ export const HostSpec = Type.Object(
 export type HostSpec = Static<typeof HostSpec>
 export type HostService = Static<typeof HostService>
 export type HostFile = Static<typeof HostFile>
+export type WatchedCluster = Static<typeof WatchedCluster>
+export type Sensitivity = (typeof SENSITIVITIES)[number]
 export type Probe = Static<typeof Probe>
 export type Program = (typeof PROGRAMS)[number]
 

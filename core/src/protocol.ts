@@ -138,6 +138,18 @@ export const TaskAction = Type.Union([
     path: Type.String({ pattern: '^/[a-z/]+$' }),
     body: Type.Unknown(),
   }),
+  /**
+   * Holds the clients of a gateway's write endpoint until another leader accepts writes, at most `holdMsMax`;
+   * the agent lets go by itself, also when nobody asks it to. Returns a HoldReport.
+   */
+  Type.Object({
+    kind: Type.Literal('gateway-hold'),
+    gatewayId: Type.String(),
+    pauseTimeoutMs: Type.Integer({ minimum: 100, maximum: 60_000 }),
+    holdMsMax: Type.Integer({ minimum: 100, maximum: 120_000 }),
+  }),
+  /** Lets go of the clients if they are held. Returns the HoldReport of the last hold. */
+  Type.Object({ kind: Type.Literal('gateway-release'), gatewayId: Type.String() }),
   /** Removes `data/<name>` for good. Refused while a service of the applied spec uses it. */
   Type.Object({ kind: Type.Literal('remove-data'), path: RelativePath }),
 ])

@@ -15,6 +15,8 @@ export interface EtcdAccess {
 export interface EtcdClient {
   /** One call, retried over the endpoints while the failure may pass. Throws EtcdError. */
   call(path: string, body: Record<string, unknown>): Promise<Record<string, unknown>>
+  /** A token for a request that is not a call, such as a watch; empty without authentication. */
+  authorization(): Promise<string>
   close(): void
 }
 
@@ -85,7 +87,12 @@ export function connectEtcd(access: EtcdAccess, signal: AbortSignal): EtcdClient
     }
   }
 
-  return { call, close: () => agent.destroy() }
+  async function authorization(): Promise<string> {
+    token ??= await authenticate({ access, post })
+    return token
+  }
+
+  return { call, authorization, close: () => agent.destroy() }
 }
 
 /** Empty without credentials, and when etcd says that it asks for none. */

@@ -3,6 +3,7 @@ import type { HostSpec } from '@howdah/core/host-spec.ts'
 import type { TaskAction } from '@howdah/core/protocol.ts'
 import { EtcdError } from '../dcs/etcd-client.ts'
 import { enableAuth, ensureUser, removeUser } from '../dcs/etcd-users.ts'
+import type { LeaderSwitch } from '../gateway/leader-switch.ts'
 import type { HostRoot } from '../host-root.ts'
 import { callPatroni } from './call-patroni.ts'
 import { removeData } from './remove-data.ts'
@@ -12,6 +13,7 @@ export interface ActionContext {
   root: HostRoot
   spec: () => HostSpec | undefined
   appliedRevision: () => number
+  findSwitch: (gatewayId: string) => LeaderSwitch | undefined
 }
 
 export interface ActionLimits {
@@ -47,9 +49,21 @@ export async function runTaskAction(
         appliedRevision: context.appliedRevision(),
         ...limits,
       })
+    case 'gateway-hold': {
+      const found = requireSwitch(context, action.gatewayId)
+      return await found.hold(action.pauseTimeoutMs, action.holdMsMax)
+    }
+    case 'gateway-release':
+      return await requireSwitch(context, action.gatewayId).release()
     default:
       throw new Error(`BUG: unknown action ${JSON.stringify(action satisfies never)}`)
   }
+}
+
+function requireSwitch(context: ActionContext, gatewayId: string): LeaderSwitch {
+  const found = context.findSwitch(gatewayId)
+  if (found === undefined) throw new TaskError('refused', `there is no gateway ${gatewayId} here`)
+  return found
 }
 
 async function inDcs(act: () => Promise<void>): Promise<void> {

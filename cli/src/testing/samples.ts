@@ -61,6 +61,7 @@ export function sampleCluster(changes: Partial<Cluster> = {}): Cluster {
       instances: 3,
       gateways: 1,
       durability: 'sync',
+      sensitivity: 'balanced',
       parameters: { work_mem: '8MB' },
       labels: { team: 'a' },
     },

@@ -31,7 +31,7 @@ const ClusterParams = Type.Object({ cluster: ResourceRef })
 const DatabaseParams = Type.Object({ cluster: ResourceRef, database: PgNameParam })
 const RoleParams = Type.Object({ cluster: ResourceRef, role: PgNameParam })
 
-async function requireAvailable(db: Queryable, reference: string): Promise<ClusterRow> {
+export async function requireAvailable(db: Queryable, reference: string): Promise<ClusterRow> {
   const cluster = await requireCluster(db, reference)
   if (cluster.state !== 'available' && cluster.state !== 'updating') {
     throw new HowdahError('wrong-state', `cluster ${cluster.name} is ${cluster.state}`)

@@ -114,6 +114,7 @@ async function parseCreate(
     instances,
     gateways: body.gateways ?? 1,
     durability,
+    sensitivity: body.sensitivity ?? 'balanced',
     parameters: parseParameters(body.parameters ?? {}),
     labels: body.labels ?? {},
   }
@@ -252,7 +253,7 @@ async function changeSpec(
   tx: Queryable,
   request: FastifyRequest,
   reference: string,
-  change: Partial<Pick<ClusterSpec, 'durability' | 'parameters' | 'labels'>>,
+  change: Partial<Pick<ClusterSpec, 'durability' | 'sensitivity' | 'parameters' | 'labels'>>,
 ) {
   const found = await requireCluster(tx, reference)
   const row = (await lockCluster(tx, found.id)) as ClusterRow

@@ -9,6 +9,7 @@ import { Type } from 'typebox'
 import type { Operations } from '../operations/engine.ts'
 import type { Platform } from '../operations/operation.ts'
 import { installAccess } from './access.ts'
+import { registerClusterActions } from './cluster-actions.ts'
 import { registerClusterContents } from './cluster-contents.ts'
 import { registerClusters } from './clusters.ts'
 import { makeErrorHandler } from './error-handler.ts'
@@ -101,6 +102,7 @@ export async function makeApi(options: ApiOptions): Promise<Api['app']> {
     registerHosts(inner)
     registerClusters(inner)
     registerClusterContents(inner)
+    registerClusterActions(inner)
     registerOperations(inner)
     registerEvents(inner)
   })

@@ -34,6 +34,7 @@ export const CLUSTER_PASSWORDS = [
   'probe',
   'rest',
   'dcs',
+  'heartbeat',
 ] as const satisfies readonly (keyof ClusterSecrets)[]
 
 export function dcsMemberOwner(hostId: string): string {

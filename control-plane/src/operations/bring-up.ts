@@ -168,7 +168,7 @@ async function preparePlatformRoles(step: StepContext): Promise<void> {
   await runOnLeader(step, 'template1', schema)
 }
 
-async function waitReplicas(step: StepContext): Promise<void> {
+export async function waitReplicas(step: StepContext): Promise<void> {
   await step.until(await reportTopics(step), REPLICAS_TIMEOUT_MS, async () => {
     const hosts = await hostsById(step.database)
     const cluster = await findCluster(step.database, step.clusterId)

@@ -9,6 +9,7 @@ import { deleteRole } from './delete-role.ts'
 import type { Operations } from './engine.ts'
 import type { OperationDefinition } from './operation.ts'
 import { rotatePassword } from './rotate-password.ts'
+import { switchover } from './switchover.ts'
 import { undeleteCluster } from './undelete-cluster.ts'
 import { updateCluster } from './update-cluster.ts'
 
@@ -23,6 +24,7 @@ const ALL: readonly OperationDefinition<never>[] = [
   createRole,
   deleteRole,
   rotatePassword,
+  switchover,
 ]
 
 export const operations: Operations = new Map(

@@ -15,11 +15,15 @@ export const Parameters = Type.Record(
   { maxProperties: 100 },
 )
 
+/** fast finds a dead host in about 1 s, balanced in 3 s, patient in 10 s. */
+export const Sensitivity = Type.Enum(['fast', 'balanced', 'patient'])
+
 export const ClusterSpec = Type.Object({
   postgres_version: Type.String({ pattern: '^[0-9]{1,2}$' }),
   instances: Type.Integer({ minimum: 1, maximum: 5 }),
   gateways: Type.Integer({ minimum: 1, maximum: 3 }),
   durability: Durability,
+  sensitivity: Sensitivity,
   parameters: Parameters,
   labels: Labels,
 })
@@ -31,6 +35,7 @@ export const ClusterCreate = Type.Object(
     instances: Type.Optional(Type.Integer({ minimum: 1, maximum: 5, default: 3 })),
     gateways: Type.Optional(Type.Integer({ minimum: 1, maximum: 3, default: 1 })),
     durability: Type.Optional(Durability),
+    sensitivity: Type.Optional(Sensitivity),
     parameters: Type.Optional(Parameters),
     labels: Type.Optional(Labels),
   },
@@ -40,6 +45,7 @@ export const ClusterCreate = Type.Object(
 export const ClusterUpdate = Type.Object(
   {
     durability: Type.Optional(Durability),
+    sensitivity: Type.Optional(Sensitivity),
     parameters: Type.Optional(Parameters),
     labels: Type.Optional(Labels),
   },
@@ -119,6 +125,12 @@ export const Cluster = Type.Object({
     description: 'Until then a deleted cluster can be brought back',
   }),
 })
+
+const InstanceName = Type.String({ pattern: '^[a-z][a-z0-9-]{0,40}$' })
+export const Switchover = Type.Object(
+  { to: Type.Optional(InstanceName) },
+  { additionalProperties: false },
+)
 
 /** Shown once, in the reply that created them. */
 export const Credentials = Type.Object({

@@ -30,11 +30,11 @@ export function renderHaproxy(cluster: RenderCluster, gateway: RenderGateway): s
   const config = `${root}/${HOST_LAYOUT.config}/${gateway.id}`
   const bind = (port: number) => authority(gateway.host.address, port)
   const servers = haproxyServers(cluster)
-  const check = (path: string) => [
+  const check = (path: string, whenDown: string) => [
     '  option httpchk',
     `  http-check send meth OPTIONS uri ${path}`,
     '  http-check expect status 200',
-    `  default-server check-ssl verify required ca-file ${config}/ca.crt inter 1s fastinter 500ms downinter 500ms fall 2 rise 1 on-marked-down shutdown-sessions`,
+    `  default-server check-ssl verify required ca-file ${config}/ca.crt inter 1s fastinter 500ms downinter 500ms fall 2 rise 1 ${whenDown}`,
   ]
   return [
     'global',
@@ -62,18 +62,23 @@ export function renderHaproxy(cluster: RenderCluster, gateway: RenderGateway): s
     '  stats hide-version',
     'listen write',
     `  bind ${bind(gateway.ports.writeDirect)}`,
-    ...check('/primary'),
+    // A HAProxy that has just started takes every server for healthy until its first check: as long as it is not
+    // sure of one leader it lets nobody in, and the pooler tries again.
+    '  tcp-request connection reject if { nbsrv(write) gt 1 }',
+    ...check('/primary', 'on-marked-down shutdown-sessions'),
     ...servers,
     'frontend read',
     `  bind ${bind(gateway.ports.readDirect)}`,
+    '  tcp-request connection reject if { nbsrv(replicas) eq 0 } { nbsrv(leader) gt 1 }',
     '  use_backend replicas if { nbsrv(replicas) gt 0 }',
     '  default_backend leader',
     'backend replicas',
     '  balance leastconn',
-    ...check(`/replica?lag=${READ_LAG_BYTES_MAX}`),
+    // Readers of a replica that becomes the leader may finish: the agent hands them over.
+    ...check(`/replica?lag=${READ_LAG_BYTES_MAX}`, ''),
     ...servers,
     'backend leader',
-    ...check('/primary'),
+    ...check('/primary', 'on-marked-down shutdown-sessions'),
     ...servers,
     '',
   ].join('\n')
@@ -121,7 +126,7 @@ export function renderPgbouncer(
     `admin_users = ${PLATFORM_ROLES.gateway}`,
     'ignore_startup_parameters = extra_float_digits',
     // A leader that went away is tried again soon; the default of 15 s would outlast a failover.
-    'server_login_retry = 0.2',
+    'server_login_retry = 0.05',
     'server_connect_timeout = 3',
     'query_wait_timeout = 60',
     'server_idle_timeout = 300',

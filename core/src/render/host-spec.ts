@@ -5,6 +5,7 @@ import { type RenderedParts, renderEtcd } from './etcd.ts'
 import { renderGateway } from './gateway.ts'
 import type { RenderCluster, RenderDcs, RenderHost } from './model.ts'
 import { renderPatroni } from './patroni.ts'
+import { renderWatchedCluster } from './watched-cluster.ts'
 
 export function renderHostSpec(
   host: RenderHost,
@@ -30,5 +31,9 @@ export function renderHostSpec(
     directories: [...new Set(parts.flatMap((part) => part.directories))],
     files: parts.flatMap((part) => part.files),
     services: parts.flatMap((part) => part.services),
+    clusters:
+      dcs === undefined
+        ? []
+        : clusters.map((cluster) => renderWatchedCluster(cluster, host, dcs)),
   }
 }

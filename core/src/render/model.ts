@@ -58,6 +58,7 @@ export interface ClusterSecrets {
   probe: string
   rest: string
   dcs: string
+  heartbeat: string
 }
 
 export interface RenderCluster {

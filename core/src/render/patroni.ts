@@ -3,6 +3,7 @@
 // local to the host, or the same for every instance by construction (pg_hba from the host list).
 import { stringify } from 'yaml'
 import type { Durability } from '../contract/clusters.ts'
+import { PATRONI_TIMING } from '../failover-rules.ts'
 import type { HostFile, HostService } from '../host-spec.ts'
 import { HOST_LAYOUT } from '../host-spec.ts'
 import type { RenderedParts } from './etcd.ts'
@@ -17,10 +18,6 @@ import {
   type RenderInstance,
 } from './model.ts'
 
-/** Patroni >= 3.2 raises a smaller ttl to 20 silently; speed comes from the agents (DESIGN 6, 11). */
-const TTL_SECONDS = 20
-const LOOP_WAIT_SECONDS = 1
-const RETRY_TIMEOUT_SECONDS = 3
 const LAG_ON_FAILOVER_BYTES_MAX = 1_048_576
 
 function durabilitySettings(durability: Durability): Record<string, boolean> {
@@ -36,9 +33,10 @@ export function dynamicConfiguration(cluster: {
   parameters: readonly { name: string; value: string }[]
 }): Record<string, unknown> {
   return {
-    ttl: TTL_SECONDS,
-    loop_wait: LOOP_WAIT_SECONDS,
-    retry_timeout: RETRY_TIMEOUT_SECONDS,
+    // Patroni >= 3.2 raises a smaller ttl to 20 silently; speed comes from the agents (DESIGN 6, 11).
+    ttl: PATRONI_TIMING.ttlSeconds,
+    loop_wait: PATRONI_TIMING.loopWaitSeconds,
+    retry_timeout: PATRONI_TIMING.retryTimeoutSeconds,
     maximum_lag_on_failover: LAG_ON_FAILOVER_BYTES_MAX,
     // Both names: Debian 12's Patroni 3.0.2 reads the older one, newer versions the other.
     master_start_timeout: 0,

@@ -1,0 +1,109 @@
+// Owns which clusters this agent guards: one watch, one sentinel and one switch per cluster of the applied spec.
+// A cluster whose part of the spec changed is guarded anew; the others are left alone.
+import { describeError } from '@howdah/core/errors.ts'
+import type { HostSpec, WatchedCluster } from '@howdah/core/host-spec.ts'
+import type { Logger } from 'pino'
+import { watchCluster } from './dcs/cluster-watch.ts'
+import { type LeaderSwitch, startLeaderSwitch } from './gateway/leader-switch.ts'
+import { type Heartbeats, startHeartbeats } from './sentinel/heartbeats.ts'
+import { runHostSentinel } from './sentinel/host-sentinel.ts'
+import { startInstanceSentinel } from './sentinel/instance-sentinel.ts'
+
+interface Guarded {
+  definition: string
+  switches: LeaderSwitch[]
+  abort: AbortController
+  done: Promise<void>
+}
+
+export interface ClusterGuard {
+  guard(spec: HostSpec): void
+  /** The switch of a gateway of this host. */
+  findSwitch(gatewayId: string): LeaderSwitch | undefined
+  stop(): Promise<void>
+}
+
+interface Needs {
+  hostId: string
+  rootPath: string
+  log: Logger
+}
+
+export function makeClusterGuard(needs: Needs): ClusterGuard {
+  const stop = new AbortController()
+  const heartbeats = startHeartbeats(needs.hostId, needs.log, stop.signal)
+  let guarded = new Map<string, Guarded>()
+  const ending = new Set<Promise<void>>()
+
+  function end(entry: Guarded): void {
+    entry.abort.abort()
+    ending.add(entry.done)
+    void entry.done.finally(() => ending.delete(entry.done))
+  }
+
+  return {
+    guard(spec) {
+      const next = new Map<string, Guarded>()
+      for (const cluster of spec.clusters) {
+        const definition = JSON.stringify(cluster)
+        const held = guarded.get(cluster.id)
+        if (held?.definition === definition) next.set(cluster.id, held)
+        else {
+          if (held !== undefined) end(held)
+          next.set(cluster.id, start(needs, heartbeats, cluster, definition))
+        }
+      }
+      for (const [id, entry] of guarded) {
+        if (next.has(id)) continue
+        heartbeats.leave(id)
+        end(entry)
+      }
+      guarded = next
+    },
+    findSwitch(gatewayId) {
+      for (const entry of guarded.values()) {
+        const found = entry.switches.find((candidate) => candidate.gatewayId === gatewayId)
+        if (found !== undefined) return found
+      }
+      return undefined
+    },
+    async stop() {
+      for (const entry of guarded.values()) end(entry)
+      guarded = new Map()
+      stop.abort()
+      await Promise.all([...ending, heartbeats.done])
+    },
+  }
+}
+
+function start(
+  { hostId, rootPath, log: parentLog }: Needs,
+  heartbeats: Heartbeats,
+  cluster: WatchedCluster,
+  definition: string,
+): Guarded {
+  const abort = new AbortController()
+  const { signal } = abort
+  const log = parentLog.child({ cluster: cluster.id })
+  const watch = watchCluster(cluster, log, signal)
+  const hearing = heartbeats.join(cluster)
+  const switches = cluster.localGateways.map((gateway) =>
+    startLeaderSwitch({ cluster, gateway, watch, rootPath, log, signal }),
+  )
+  const sentinels = cluster.localInstances.map((instance) =>
+    startInstanceSentinel({ cluster, instance, watch, hearing, rootPath, log, signal }),
+  )
+  const parts = [
+    watch.done,
+    runHostSentinel({ hostId, cluster, watch, hearing, log, signal }),
+    ...switches.map((entry) => entry.done),
+    ...sentinels.map((entry) => entry.done),
+  ]
+  const done = Promise.all(parts)
+    .then(() => undefined)
+    .catch((error: unknown) => {
+      // BUG: every part handles its own failures; one that does not must not take the agent down.
+      log.error({ error: describeError(error) }, 'guarding a cluster failed')
+    })
+  return { definition, switches, abort, done }
+}

@@ -1,0 +1,273 @@
+// Owns an agent's view of one cluster in the dcs: who leads, what Patroni keeps beside it, and our own keys. The
+// leader key is written once and then only kept alive, so no event comes to the rescue of a watch that was lost:
+// the keys are read again at every end of the stream, and every REREAD_MS besides.
+import { request } from 'node:https'
+import { describeError } from '@howdah/core/errors.ts'
+import type { WatchedCluster } from '@howdah/core/host-spec.ts'
+import type { Logger } from 'pino'
+import { makeHttpsAgent } from '../https-request.ts'
+import { pause } from '../wake.ts'
+import { connectEtcd, type EtcdClient, prefixEnd, toBase64 } from './etcd-client.ts'
+
+/** The net under the stream: a member that is frozen says nothing, and closes nothing. */
+const REREAD_MS = 1000
+const STREAM_RETRY_MS = 200
+
+export interface LeaderKey {
+  name: string
+  createRevision: string
+  leaseId: string
+}
+
+export interface ClusterView {
+  leader: LeaderKey | undefined
+  /** Patroni's names of the synchronous replicas; empty: none, or not in synchronous mode. */
+  syncReplicas: readonly string[]
+  /** A switchover or failover that somebody asked Patroni for. */
+  failover: { leader: string; candidate: string } | undefined
+  paused: boolean
+  /** `history`: the last promotion, as Patroni wrote it. */
+  lastTimeline: { timeline: number; switchLsn: string; newLeader: string } | undefined
+}
+
+export interface ClusterWatch {
+  view(): ClusterView | undefined
+  /** Milliseconds since the dcs last answered; Infinity before the first answer. */
+  silentMs(): number
+  /** Deletes the leader key if it still is the one that was seen. Returns whether it was. */
+  deleteLeaderKey(seen: LeaderKey): Promise<boolean>
+  /** Milliseconds since the leader's lease was refreshed; undefined when nobody can tell. */
+  leaseAgeMs(seen: LeaderKey): Promise<number | undefined>
+  subscribe(callback: () => void): () => void
+  done: Promise<void>
+}
+
+interface Pair {
+  key: string
+  value: string
+  createRevision: string
+  leaseId: string
+}
+
+const EMPTY: ClusterView = {
+  leader: undefined,
+  syncReplicas: [],
+  failover: undefined,
+  paused: false,
+  lastTimeline: undefined,
+}
+
+export function watchCluster(
+  cluster: WatchedCluster,
+  log: Logger,
+  signal: AbortSignal,
+): ClusterWatch {
+  const { dcs } = cluster
+  const client = connectEtcd(dcs, signal)
+  const subscribers = new Set<() => void>()
+  let view: ClusterView | undefined
+  let answeredMs = Number.NEGATIVE_INFINITY
+  let reading: Promise<void> | undefined
+  let again = false
+
+  async function readOnce(): Promise<void> {
+    const reply = await client.call('kv/range', {
+      key: toBase64(dcs.prefix),
+      range_end: prefixEnd(dcs.prefix),
+    })
+    answeredMs = performance.now()
+    const next = parseView(dcs.prefix, parsePairs(reply['kvs']))
+    const changed = JSON.stringify(next) !== JSON.stringify(view)
+    view = next
+    if (changed) for (const callback of [...subscribers]) callback()
+  }
+
+  /** One read at a time; a wish during a read makes one more, as the answer may be older than the wish. */
+  function read(): Promise<void> {
+    if (reading !== undefined) {
+      again = true
+      return reading
+    }
+    reading = (async () => {
+      do {
+        again = false
+        await readOnce()
+      } while (again)
+    })().finally(() => {
+      reading = undefined
+    })
+    return reading
+  }
+
+  const quietly = () =>
+    read().catch((error: unknown) => {
+      if (!signal.aborted) log.warn({ error: describeError(error) }, 'dcs does not answer')
+    })
+
+  const done = Promise.all([
+    rereadLoop(quietly, signal),
+    streamLoop(cluster, client, quietly, log, signal),
+  ]).then(() => client.close())
+
+  return {
+    view: () => view,
+    silentMs: () => performance.now() - answeredMs,
+    deleteLeaderKey: (seen) => deleteLeaderKey(client, dcs.prefix, seen),
+    leaseAgeMs: (seen) => leaseAgeMs(client, seen),
+    subscribe(callback) {
+      subscribers.add(callback)
+      return () => subscribers.delete(callback)
+    },
+    done,
+  }
+}
+
+async function rereadLoop(read: () => Promise<void>, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await read()
+    await pause(REREAD_MS, signal)
+  }
+}
+
+/** An event is only a reason to read: so there is one way to understand the keys, not two. */
+async function streamLoop(
+  cluster: WatchedCluster,
+  client: EtcdClient,
+  read: () => Promise<void>,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<void> {
+  let tried = 0
+  while (!signal.aborted) {
+    const endpoint = cluster.dcs.endpoints[tried % cluster.dcs.endpoints.length] as string
+    tried += 1
+    try {
+      await streamOnce(cluster, endpoint, await client.authorization(), read, signal)
+    } catch (error) {
+      if (!signal.aborted) log.debug({ error: describeError(error), endpoint }, 'watch ended')
+    }
+    if (signal.aborted) return
+    void read()
+    await pause(STREAM_RETRY_MS, signal)
+  }
+}
+
+function streamOnce(
+  cluster: WatchedCluster,
+  endpoint: string,
+  authorization: string,
+  onEvent: () => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const { dcs } = cluster
+  const agent = makeHttpsAgent({ caPem: dcs.caPem, checkName: true })
+  return new Promise<void>((resolve, reject) => {
+    const body = JSON.stringify({
+      create_request: { key: toBase64(dcs.prefix), range_end: prefixEnd(dcs.prefix) },
+    })
+    const sent = request(`${endpoint}/v3/watch`, {
+      agent,
+      method: 'POST',
+      headers: {
+        'content-type': 'application/json',
+        ...(authorization === '' ? {} : { authorization }),
+      },
+    })
+    const abort = () => sent.destroy(new Error('stopped'))
+    signal.addEventListener('abort', abort, { once: true })
+    sent.on('close', () => signal.removeEventListener('abort', abort))
+    sent.on('socket', (socket) => socket.setKeepAlive(true, 1000))
+    sent.on('error', reject)
+    sent.on('response', (response) => {
+      if (response.statusCode !== 200) {
+        response.resume()
+        return reject(new Error(`etcd answered ${response.statusCode}`))
+      }
+      response.on('data', onEvent)
+      response.on('end', resolve)
+      response.on('error', reject)
+    })
+    sent.end(body)
+  }).finally(() => agent.destroy())
+}
+
+function parsePairs(kvs: unknown): Pair[] {
+  if (!Array.isArray(kvs)) return []
+  return kvs.map((kv: Record<string, unknown>) => ({
+    key: Buffer.from(String(kv['key'] ?? ''), 'base64').toString('utf8'),
+    value: Buffer.from(String(kv['value'] ?? ''), 'base64').toString('utf8'),
+    createRevision: String(kv['create_revision'] ?? '0'),
+    leaseId: String(kv['lease'] ?? '0'),
+  }))
+}
+
+/** What cannot be read counts as absent: another program may write below the prefix. */
+function parseJson(text: string | undefined): Record<string, unknown> {
+  try {
+    const parsed: unknown = JSON.parse(text ?? '{}')
+    return typeof parsed === 'object' && parsed !== null ? (parsed as Record<string, unknown>) : {}
+  } catch {
+    return {}
+  }
+}
+
+export function parseView(prefix: string, pairs: readonly Pair[]): ClusterView {
+  const byName = new Map(pairs.map((pair) => [pair.key.slice(prefix.length), pair]))
+  const leader = byName.get('leader')
+  const sync = parseJson(byName.get('sync')?.value)
+  const failover = parseJson(byName.get('failover')?.value)
+  const config = parseJson(byName.get('config')?.value)
+  const names = typeof sync['sync_standby'] === 'string' ? sync['sync_standby'] : ''
+  return {
+    ...EMPTY,
+    leader:
+      leader === undefined || leader.value === ''
+        ? undefined
+        : {
+            name: leader.value,
+            createRevision: leader.createRevision,
+            leaseId: leader.leaseId,
+          },
+    syncReplicas: names.split(',').filter((name) => name !== ''),
+    failover: byName.has('failover')
+      ? { leader: String(failover['leader'] ?? ''), candidate: String(failover['member'] ?? '') }
+      : undefined,
+    paused: config['pause'] === true,
+    lastTimeline: parseHistory(byName.get('history')?.value),
+  }
+}
+
+/** Patroni's history: rows of [timeline before, LSN of the switch, reason, time, new leader]. */
+function parseHistory(text: string | undefined): ClusterView['lastTimeline'] {
+  const rows = Object.values(parseJson(text))
+  const last = rows.at(-1)
+  if (!Array.isArray(last) || typeof last[0] !== 'number') return undefined
+  return { timeline: last[0] + 1, switchLsn: String(last[1]), newLeader: String(last[4] ?? '') }
+}
+
+async function deleteLeaderKey(
+  client: EtcdClient,
+  prefix: string,
+  seen: LeaderKey,
+): Promise<boolean> {
+  const key = toBase64(`${prefix}leader`)
+  const reply = await client.call('kv/txn', {
+    // The revision at which it was made: the same holder that lost and won it again is another claim.
+    compare: [
+      { key, target: 'CREATE', result: 'EQUAL', create_revision: seen.createRevision },
+      { key, target: 'VALUE', result: 'EQUAL', value: toBase64(seen.name) },
+    ],
+    success: [{ request_delete_range: { key } }],
+    failure: [],
+  })
+  return reply['succeeded'] === true
+}
+
+async function leaseAgeMs(client: EtcdClient, seen: LeaderKey): Promise<number | undefined> {
+  const reply = await client.call('lease/timetolive', { ID: seen.leaseId })
+  const grantedSeconds = Number(reply['grantedTTL'])
+  const leftSeconds = Number(reply['TTL'])
+  if (!Number.isFinite(grantedSeconds) || !Number.isFinite(leftSeconds)) return undefined
+  // Whole seconds, rounded by etcd in the holder's favour: the age is never overstated.
+  return Math.max(0, (grantedSeconds - leftSeconds - 1) * 1000)
+}

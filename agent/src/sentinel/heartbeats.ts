@@ -1,0 +1,200 @@
+// Owns how the hosts of a cluster hear each other: small signed UDP datagrams, so that silence is known within a
+// second, and nobody who does not know the cluster's key can keep a dead host alive or bring up a stranger.
+import { createHmac, timingSafeEqual } from 'node:crypto'
+import { createSocket, type Socket } from 'node:dgram'
+import { isIPv6 } from 'node:net'
+import { describeError } from '@howdah/core/errors.ts'
+import type { WatchedCluster } from '@howdah/core/host-spec.ts'
+import type { Logger } from 'pino'
+import { Type } from 'typebox'
+import { Compile } from 'typebox/compile'
+import { pause } from '../wake.ts'
+
+export const HEARTBEAT_PORT = 7402
+const BEAT_MS = 200
+/** Words of a host that was not heard for this long itself are stale. */
+const FRESH_MS = BEAT_MS * 5
+const MAC_BYTES = 32
+const BODY_BYTES_MAX = 1024
+const REBIND_MS = 1000
+const NEVER_MS = 1_000_000_000
+
+const Beat = Type.Object({
+  cluster: Type.String({ maxLength: 64 }),
+  from: Type.String({ maxLength: 64 }),
+  /** Grows with each beat of a sender, also over its restarts: a datagram that is late is not news. */
+  sequence: Type.Integer({ minimum: 0 }),
+  /** Hosts that the sender does not hear, with the milliseconds since it last did. */
+  silent: Type.Record(Type.String(), Type.Integer({ minimum: 0 })),
+})
+type Beat = Type.Static<typeof Beat>
+const beatParser = Compile(Beat)
+
+function sign(key: string, body: Buffer): Buffer {
+  return createHmac('sha256', key).update(body).digest()
+}
+
+export function encodeBeat(key: string, beat: Beat): Buffer {
+  const body = Buffer.from(JSON.stringify(beat))
+  return Buffer.concat([sign(key, body), body])
+}
+
+/** Undefined for anything but a well-signed beat of a cluster that `keyOf` knows. */
+export function decodeBeat(
+  keyOf: (clusterId: string) => string | undefined,
+  datagram: Buffer,
+): Beat | undefined {
+  if (datagram.length > MAC_BYTES + BODY_BYTES_MAX) return undefined
+  const body = datagram.subarray(MAC_BYTES)
+  let beat: unknown
+  try {
+    beat = JSON.parse(body.toString('utf8'))
+  } catch {
+    return undefined
+  }
+  if (!beatParser.Check(beat)) return undefined
+  const key = keyOf(beat.cluster)
+  if (key === undefined || !timingSafeEqual(datagram.subarray(0, MAC_BYTES), sign(key, body))) {
+    return undefined
+  }
+  return beat
+}
+
+/** What one cluster's hosts hear of each other, as seen from this one. */
+export interface ClusterHearing {
+  /** Milliseconds since the host was heard; huge before the first time. */
+  silentMs(hostId: string): number
+  /** For each other host that is heard itself: how long it has not heard `hostId`. */
+  othersSilentMs(hostId: string): number[]
+  /** How many of the other hosts are heard. */
+  heardCount(): number
+  otherCount: number
+}
+
+interface Peer {
+  heardMs: number
+  sequence: number
+  silent: Readonly<Record<string, number>>
+}
+
+interface Member {
+  cluster: WatchedCluster
+  others: WatchedCluster['peers']
+  peers: Map<string, Peer>
+  startedMs: number
+}
+
+export interface Heartbeats {
+  join(cluster: WatchedCluster): ClusterHearing
+  leave(clusterId: string): void
+  done: Promise<void>
+}
+
+/** One socket for all clusters of this host; it opens with the first of them. */
+export function startHeartbeats(hostId: string, log: Logger, signal: AbortSignal): Heartbeats {
+  const members = new Map<string, Member>()
+  let sequence = Date.now() * 1000
+
+  function receive(datagram: Buffer): void {
+    const beat = decodeBeat((id) => members.get(id)?.cluster.heartbeatKey, datagram)
+    const member = beat === undefined ? undefined : members.get(beat.cluster)
+    if (beat === undefined || member === undefined) return
+    const before = member.peers.get(beat.from)
+    if (before !== undefined && beat.sequence <= before.sequence) return
+    const { sequence: sequenceOfPeer, silent } = beat
+    member.peers.set(beat.from, { heardMs: performance.now(), sequence: sequenceOfPeer, silent })
+  }
+
+  function send(socket: Socket): void {
+    sequence += 1
+    for (const member of members.values()) {
+      const silent: Record<string, number> = {}
+      for (const { hostId: id } of member.others) {
+        const ms = silentMsOf(member, id)
+        if (ms > BEAT_MS * 2) silent[id] = Math.round(Math.min(ms, NEVER_MS))
+      }
+      const beat = { cluster: member.cluster.id, from: hostId, sequence, silent }
+      const datagram = encodeBeat(member.cluster.heartbeatKey, beat)
+      // A peer that is away answers with an ICMP error or with nothing: both only mean silence.
+      for (const { address } of member.others) {
+        socket.send(datagram, HEARTBEAT_PORT, address, () => undefined)
+      }
+    }
+  }
+
+  const ownAddress = () =>
+    [...members.values()][0]?.cluster.peers.find((peer) => peer.hostId === hostId)?.address
+
+  return {
+    join(cluster) {
+      const others = cluster.peers.filter((peer) => peer.hostId !== hostId)
+      const member: Member = { cluster, others, peers: new Map(), startedMs: performance.now() }
+      members.set(cluster.id, member)
+      return hearingOf(member)
+    },
+    leave: (clusterId) => void members.delete(clusterId),
+    done: beatForever(ownAddress, receive, send, log, signal),
+  }
+}
+
+/** Before the first beat, silence is counted from the moment when we began to listen. */
+function silentMsOf(member: Member, hostId: string): number {
+  return performance.now() - (member.peers.get(hostId)?.heardMs ?? member.startedMs)
+}
+
+function hearingOf(member: Member): ClusterHearing {
+  const isFresh = (id: string) => member.peers.has(id) && silentMsOf(member, id) < FRESH_MS
+  return {
+    otherCount: member.others.length,
+    silentMs: (hostId) => silentMsOf(member, hostId),
+    heardCount: () => member.others.filter((peer) => isFresh(peer.hostId)).length,
+    othersSilentMs: (hostId) =>
+      member.others
+        .filter((peer) => peer.hostId !== hostId && isFresh(peer.hostId))
+        .map((peer) => member.peers.get(peer.hostId)?.silent[hostId] ?? 0),
+  }
+}
+
+async function beatForever(
+  ownAddress: () => string | undefined,
+  receive: (datagram: Buffer) => void,
+  send: (socket: Socket) => void,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<void> {
+  while (!signal.aborted) {
+    const address = ownAddress()
+    const socket =
+      address === undefined
+        ? undefined
+        : await openSocket(address, receive).catch((error: unknown) => {
+            log.warn({ error: describeError(error) }, 'cannot listen for heartbeats yet')
+            return undefined
+          })
+    if (socket === undefined) {
+      await pause(REBIND_MS, signal)
+      continue
+    }
+    let broken = false
+    socket.on('error', () => {
+      broken = true
+    })
+    while (!signal.aborted && !broken && ownAddress() === address) {
+      send(socket)
+      await pause(BEAT_MS, signal)
+    }
+    socket.close()
+  }
+}
+
+function openSocket(address: string, receive: (datagram: Buffer) => void): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = createSocket(isIPv6(address) ? 'udp6' : 'udp4')
+    socket.once('error', reject)
+    socket.on('message', receive)
+    socket.bind(HEARTBEAT_PORT, address, () => {
+      socket.off('error', reject)
+      resolve(socket)
+    })
+  })
+}

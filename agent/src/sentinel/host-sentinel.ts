@@ -1,0 +1,63 @@
+// Owns the watch over the hosts of a cluster's other instances: when a majority does not hear the leader's host
+// any more, its leader key is taken away, under the rules that make that safe. Runs on every host of the cluster.
+import { describeError } from '@howdah/core/errors.ts'
+import { judgeSilence, SENSITIVITY_LIMITS } from '@howdah/core/failover-rules.ts'
+import type { WatchedCluster } from '@howdah/core/host-spec.ts'
+import type { Logger } from 'pino'
+import type { ClusterWatch, LeaderKey } from '../dcs/cluster-watch.ts'
+import { pause } from '../wake.ts'
+import type { ClusterHearing } from './heartbeats.ts'
+
+const POLL_MS = 100
+
+export interface HostSentinelNeeds {
+  hostId: string
+  cluster: WatchedCluster
+  watch: ClusterWatch
+  hearing: ClusterHearing
+  log: Logger
+  signal: AbortSignal
+}
+
+export async function runHostSentinel(needs: HostSentinelNeeds): Promise<void> {
+  const { cluster, watch, hearing, hostId, signal, log } = needs
+  const limitMs = SENSITIVITY_LIMITS[cluster.sensitivity].hostSilenceMs
+  let said = ''
+  while (!signal.aborted) {
+    await pause(POLL_MS, signal)
+    const view = watch.view()
+    const leader = view?.leader
+    const instance = cluster.instances.find((candidate) => candidate.name === leader?.name)
+    if (view === undefined || leader === undefined || instance === undefined) continue
+    if (instance.hostId === hostId || hearing.silentMs(instance.hostId) < limitMs) {
+      said = ''
+      continue
+    }
+    const verdict = judgeSilence({
+      otherHosts: hearing.otherCount,
+      silentFor: [hearing.silentMs(instance.hostId), ...hearing.othersSilentMs(instance.hostId)],
+      limitMs,
+      durability: cluster.durability,
+      syncReplicaKnown: view.syncReplicas.length > 0,
+      leaseAgeMs: cluster.durability === 'async' ? await ageOf(watch, leader) : undefined,
+      paused: view.paused,
+    })
+    if (verdict.say !== said) log.warn({ leader: leader.name, act: verdict.act }, verdict.say)
+    said = verdict.say
+    if (verdict.act) await takeKey(needs, leader)
+  }
+}
+
+async function ageOf(watch: ClusterWatch, leader: LeaderKey): Promise<number | undefined> {
+  return watch.leaseAgeMs(leader).catch(() => undefined)
+}
+
+/** Several agents come to the same verdict: the comparison lets one of them win, and the others do nothing. */
+async function takeKey({ watch, log }: HostSentinelNeeds, leader: LeaderKey): Promise<void> {
+  try {
+    const deleted = await watch.deleteLeaderKey(leader)
+    log.warn({ leader: leader.name, deleted }, 'took the leader key away')
+  } catch (error) {
+    log.error({ leader: leader.name, error: describeError(error) }, 'cannot reach the dcs')
+  }
+}

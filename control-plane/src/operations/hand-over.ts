@@ -1,0 +1,215 @@
+// Owns the planned change of leader, shared by switchover, rolling restart and scaling: preflight, hold the
+// clients, have Patroni switch, see the new leader write, let go. The agents at the gateways let go by themselves
+// when the new leader writes, or when time is up: a control plane that dies here holds nobody.
+import { HowdahError } from '@howdah/core/errors.ts'
+import type { PatroniStatus } from '@howdah/core/protocol.ts'
+import { hostsById, leaderOf, observe } from '../clusters/cluster-view.ts'
+import { findLeader, type Leader, runOnLeader, statement } from '../clusters/leader-sql.ts'
+import { findCluster, type GatewayRow, listGateways, listInstances } from '../db/clusters.ts'
+import { readSecrets } from '../db/secrets.ts'
+import { SECRET } from '../hosts/render-input.ts'
+import { askAgent, runTask } from './agent-task.ts'
+import type { StepContext } from './operation.ts'
+
+/** A transaction older than this would outlast the hold: it is named, and nothing is changed. */
+export const TRANSACTION_MS_MAX = 2000
+const PAUSE_TIMEOUT_MS = 2000
+const HOLD_MS_MAX = 15_000
+const LAG_BYTES_MAX = 16 * 1024 * 1024
+const NEW_LEADER_TIMEOUT_MS = 30_000
+
+export interface HandOverReport {
+  from: string
+  to: string
+  /** Clients that waited when they were let go, over all gateways. */
+  held_clients: number
+  /** The longest that a gateway held its clients. */
+  stall_ms: number
+  gateways: { name: string; held_ms: number; clients: number; released_by: string }[]
+}
+
+interface HoldReport {
+  held: boolean
+  reason: string
+  heldMs: number
+  clients: number
+  releasedBy: string
+}
+
+export interface Candidate {
+  name: string
+  patroni: PatroniStatus
+}
+
+/** The leader and the replica that shall lead next. Throws `wrong-state` with what is missing. */
+export async function preflight(
+  step: Pick<StepContext, 'database' | 'clusterId'>,
+  wanted: string | undefined,
+): Promise<{ leader: Leader; candidate: Candidate }> {
+  const cluster = await findCluster(step.database, step.clusterId)
+  const leader = await findLeader(step, step.clusterId)
+  if (cluster === undefined || leader === undefined) {
+    throw new HowdahError('wrong-state', 'no instance leads now: use failover')
+  }
+  const hosts = await hostsById(step.database)
+  const observed = observe(hosts, await listInstances(step.database, step.clusterId))
+  if (wanted !== undefined && !observed.some(({ name }) => name === wanted)) {
+    throw new HowdahError('not-found', `there is no instance ${wanted}`)
+  }
+  if (wanted === leader.instance.name) {
+    throw new HowdahError('wrong-state', `${wanted} leads already`)
+  }
+  const leaderPosition = observed.find(({ name }) => name === leader.instance.name)?.patroni
+  const replicas = observed
+    .filter(({ name }) => name !== leader.instance.name)
+    .filter(({ name }) => wanted === undefined || name === wanted)
+  const reasons = replicas.map(({ name, patroni }) => ({
+    name,
+    patroni,
+    reason: unfitReason(patroni, leaderPosition, cluster.spec.durability !== 'async'),
+  }))
+  const fit = reasons.find(({ reason }) => reason === '')
+  if (fit?.patroni === undefined) {
+    const said = reasons.map(({ name, reason }) => `${name} ${reason}`).join('; ')
+    throw new HowdahError('wrong-state', said === '' ? 'there is no replica' : said)
+  }
+  return { leader, candidate: { name: fit.name, patroni: fit.patroni } }
+}
+
+function unfitReason(
+  patroni: PatroniStatus | undefined,
+  leader: PatroniStatus | undefined,
+  synchronous: boolean,
+): string {
+  if (patroni === undefined) return 'is not heard of'
+  if (!patroni.streaming) return `does not stream (${patroni.state})`
+  if (synchronous && patroni.role !== 'sync-replica') return 'is not the synchronous replica'
+  const lag = BigInt(leader?.walPosition ?? '0') - BigInt(patroni.walPosition ?? '0')
+  return lag > LAG_BYTES_MAX ? `lags by ${lag} bytes` : ''
+}
+
+/** Throws `wrong-state` naming the oldest transaction when one is older than a hold can wait for. */
+export async function refuseLongTransactions(step: StepContext): Promise<void> {
+  const rows = await runOnLeader<{ pid: number; role: string; seconds: number }>(step, 'postgres', [
+    statement(
+      `select pid, usename as role, extract(epoch from now() - xact_start)::float8 as seconds
+       from pg_stat_activity
+       where backend_type = 'client backend' and pid <> pg_backend_pid()
+         and xact_start < now() - make_interval(secs => $1)
+       order by xact_start limit 1`,
+      [TRANSACTION_MS_MAX / 1000],
+    ),
+  ])
+  const oldest = rows[0]
+  if (oldest === undefined) return
+  const seconds = Math.round(oldest.seconds)
+  const said = `a transaction of ${oldest.role} (pid ${oldest.pid}) runs for ${seconds} s`
+  throw new HowdahError('wrong-state', `${said}: nothing was changed`)
+}
+
+/**
+ * The change itself. A step that runs again after a crash finds either the old leader, and does it all again, or
+ * another one, and only reports. Any failure lets the clients go first.
+ */
+export async function handOver(step: StepContext, from: string, to: string): Promise<HandOverReport> {
+  const gateways = await listGateways(step.database, step.clusterId)
+  const leader = await findLeader(step, step.clusterId)
+  if (leader === undefined) throw new HowdahError('wrong-state', 'no instance leads now')
+  if (leader.instance.name === from) {
+    try {
+      await holdAll(step, gateways)
+      await switchLeader(step, leader, to)
+    } catch (error) {
+      await releaseAll(step, gateways)
+      throw error
+    }
+  }
+  const reports = await releaseAll(step, gateways)
+  return {
+    from,
+    to,
+    held_clients: reports.reduce((sum, { report }) => sum + report.clients, 0),
+    stall_ms: Math.max(0, ...reports.map(({ report }) => report.heldMs)),
+    gateways: reports.map(({ name, report }) => ({
+      name,
+      held_ms: report.heldMs,
+      clients: report.clients,
+      released_by: report.releasedBy,
+    })),
+  }
+}
+
+async function holdAll(step: StepContext, gateways: readonly GatewayRow[]): Promise<void> {
+  const results = await Promise.all(
+    gateways.map((gateway) =>
+      runTask<HoldReport>(step, {
+        hostId: gateway.host_id,
+        operationId: step.operationId,
+        timeoutMs: PAUSE_TIMEOUT_MS + 3000,
+        action: {
+          kind: 'gateway-hold',
+          gatewayId: gateway.id,
+          pauseTimeoutMs: PAUSE_TIMEOUT_MS,
+          holdMsMax: HOLD_MS_MAX,
+        },
+      }),
+    ),
+  )
+  const refused = results.find((result) => !result.held)
+  if (refused === undefined) return
+  throw new HowdahError('wrong-state', `${refused.reason}: nothing was changed`)
+}
+
+async function releaseAll(step: StepContext, gateways: readonly GatewayRow[]) {
+  return Promise.all(
+    gateways.map(async (gateway) => ({
+      name: gateway.name,
+      report: await runTask<HoldReport>(step, {
+        hostId: gateway.host_id,
+        operationId: step.operationId,
+        timeoutMs: 10_000,
+        action: { kind: 'gateway-release', gatewayId: gateway.id },
+      }),
+    })),
+  )
+}
+
+async function switchLeader(step: StepContext, leader: Leader, to: string): Promise<void> {
+  const secrets = await readSecrets(step.database, step.sealer, step.clusterId)
+  // Patroni answers when it is over, looking once a second; we look ourselves meanwhile.
+  const answer = askAgent(step, {
+    hostId: leader.host.id,
+    operationId: step.operationId,
+    timeoutMs: NEW_LEADER_TIMEOUT_MS,
+    action: {
+      kind: 'patroni',
+      address: leader.host.address,
+      port: leader.instance.rest_port,
+      caPem: secrets.get(SECRET.caCertificate) ?? '',
+      user: 'howdah',
+      password: secrets.get('rest') ?? '',
+      method: 'POST',
+      path: '/switchover',
+      body: { leader: leader.instance.name, candidate: to },
+    },
+  })
+  let refusal: string | undefined
+  void answer.then(
+    (result) => {
+      const value = result.value as { status: number; body: unknown } | undefined
+      // 200 and 202 are success; 503 is "not yet known", also when we had taken the key ourselves.
+      if (result.ok && value !== undefined && value.status >= 400 && value.status !== 503) {
+        refusal = `Patroni answered ${value.status}: ${JSON.stringify(value.body)}`
+      }
+    },
+    () => undefined,
+  )
+  const instances = await listInstances(step.database, step.clusterId)
+  const topics = instances.map((instance) => `report:${instance.host_id}`)
+  await step.until(topics, NEW_LEADER_TIMEOUT_MS, async () => {
+    if (refusal !== undefined) throw new HowdahError('agent-refused', refusal)
+    const now = leaderOf(await hostsById(step.database), instances)
+    await step.say(now === undefined ? 'between leaders' : `${now.name} leads`)
+    return now?.name === to ? true : undefined
+  })
+}

@@ -1,0 +1,34 @@
+// Changes the leader on purpose, without a failed transaction: clients of the pooled endpoint wait meanwhile.
+import { runOnLeader, statement } from '../clusters/leader-sql.ts'
+import { waitReplicas } from './bring-up.ts'
+import { handOver, preflight, refuseLongTransactions } from './hand-over.ts'
+import type { OperationDefinition } from './operation.ts'
+
+export const switchover: OperationDefinition<{ to: string | null }> = {
+  kind: 'switchover',
+  steps: [
+    { name: 'preflight', title: 'checks that a replica can take over' },
+    { name: 'checkpoint', title: 'writes out what is dirty, so that the shutdown is short' },
+    { name: 'hand-over', title: 'holds the clients and changes the leader' },
+    { name: 'wait-replicas', title: 'waits until the others follow' },
+  ],
+  async run({ step, input }) {
+    const plan = await step('preflight', async (context) => {
+      const { leader, candidate } = await preflight(context, input.to ?? undefined)
+      await refuseLongTransactions(context)
+      await context.say(`from ${leader.instance.name} to ${candidate.name}`)
+      return { from: leader.instance.name, to: candidate.name }
+    })
+    await step('checkpoint', async (context) => {
+      await runOnLeader(context, 'postgres', [statement('checkpoint')])
+    })
+    await step('hand-over', async (context) => {
+      const report = await handOver(context, plan.from, plan.to)
+      await context.say(
+        `${plan.to} leads; ${report.held_clients} clients waited, ${report.stall_ms} ms at most`,
+      )
+      return report
+    })
+    await step('wait-replicas', waitReplicas)
+  },
+}
