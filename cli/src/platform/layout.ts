@@ -89,7 +89,8 @@ function hostPlace(home: string, subnet: string, number: number, hostCount: numb
     services: join(root, HOST_LAYOUT.services),
     agent,
     enrolmentTokenFile: join(agent, 'enrolment-token'),
-    // Not in the host's log directory: the service user owns that one, and the agent may run as root.
+    // Not in the host's log directory: the service user owns that one, and the agent may run as
+    // root.
     agentLog: join(agent, 'log'),
   }
 }

@@ -1,5 +1,5 @@
-// The end of a platform, on a real s6 tree with stand-ins for what its hosts run: order, deadlines, and
-// nothing left behind, whatever was killed before.
+// The end of a platform, on a real s6 tree with stand-ins for what its hosts run: order, deadlines,
+// and nothing left behind, whatever was killed before.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
