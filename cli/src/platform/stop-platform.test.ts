@@ -80,7 +80,7 @@ async function endings(): Promise<string[]> {
   return (await readFile(join(directory, 'order'), 'utf8')).trim().split('\n')
 }
 
-test('everything ends in order, nothing is left, and the next scan starts it all again', async () => {
+test('everything ends in order, nothing is left, and the next scan starts it again', async () => {
   await startTree()
   const report = await stopPlatform(layout, { say: () => {} })
   assert.deepEqual([report.forced, report.left], [[], []])
