@@ -2,7 +2,12 @@
 // refuses would let an instance run until its next start, and then never again.
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import { PARAMETER_RULES, type ParameterRule, parseParameter, requiresRestart } from '@howdah/core/parameters.ts'
+import {
+  PARAMETER_RULES,
+  type ParameterRule,
+  parseParameter,
+  requiresRestart,
+} from '@howdah/core/parameters.ts'
 import type pg from 'pg'
 import { startPostgres, type TestPostgres } from './testing/start-postgres.ts'
 

@@ -78,7 +78,8 @@ test('a password whose verifier we made logs in, and another does not', async ()
   const password = fc.stringMatching(/^[ -~]{12,40}$/)
   await fc.assert(
     fc.asyncProperty(password, async (secret) => {
-      for (const { text } of ensureLoginRole('probe', scramVerifier(secret))) await client.query(text)
+      for (const { text } of ensureLoginRole('probe', scramVerifier(secret)))
+        await client.query(text)
       const session = await postgres.connect('postgres', { user: 'probe', password: secret })
       await session.end()
       const wrong = postgres.connect('postgres', { user: 'probe', password: `${secret}x` })

@@ -23,7 +23,21 @@ test('a resource name is what DNS, a file name and a URL all take', () => {
 })
 
 test('a PostgreSQL name may hold anything that an identifier can', () => {
-  for (const name of ['a', '"', "'", '\\', '$$', ' ', '\n', 'ü', '🐘', '--', '../x', '{{a}}', '%s']) {
+  for (const name of [
+    'a',
+    '"',
+    "'",
+    '\\',
+    '$$',
+    ' ',
+    '\n',
+    'ü',
+    '🐘',
+    '--',
+    '../x',
+    '{{a}}',
+    '%s',
+  ]) {
     assert.equal(parseRoleName(name), name)
     assert.equal(parseDatabaseName(name), name)
   }

@@ -92,7 +92,9 @@ test('clusters placed one after the other never share a port, and spread', () =>
   })
   fc.assert(
     fc.property(roles, fc.array(wanted, { minLength: 1, maxLength: 12 }), (kinds, clusters) => {
-      const taken = new Map<string, Set<number>>(kinds.map((_, index) => [`id-h${index}`, new Set()]))
+      const taken = new Map<string, Set<number>>(
+        kinds.map((_, index) => [`id-h${index}`, new Set()]),
+      )
       for (const cluster of clusters) {
         const hosts = kinds.map((role, index) => {
           const takenPorts = new Set(taken.get(`id-h${index}`))

@@ -29,7 +29,14 @@ test('a password is 12 to 128 printable ASCII characters', () => {
     assert.equal(parsePassword(password), password)
   }
   const long = 'a'.repeat(12)
-  for (const password of ['', 'a'.repeat(11), 'a'.repeat(129), `${long}\n`, `${long}é`, `${long}\0`]) {
+  for (const password of [
+    '',
+    'a'.repeat(11),
+    'a'.repeat(129),
+    `${long}\n`,
+    `${long}é`,
+    `${long}\0`,
+  ]) {
     assert.throws(
       () => parsePassword(password),
       (error) => error instanceof HowdahError && error.code === 'invalid-password',

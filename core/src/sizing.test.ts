@@ -68,7 +68,10 @@ test('what WAL may take stays a fraction of the disk, and the minimum below the 
 test('every parameter has a reason, once, in the order of names', () => {
   const parameters = clusterParameters({ memoryBytes: GIB, cpuCount: 2, diskBytes: 10 * GIB }, {})
   const names = parameters.map(({ name }) => name)
-  assert.deepEqual(names, [...new Set(names)].sort((a, b) => a.localeCompare(b)))
+  assert.deepEqual(
+    names,
+    [...new Set(names)].sort((a, b) => a.localeCompare(b)),
+  )
   for (const { name, value, reason } of parameters) {
     assert.ok(reason.length > 5, name)
     assert.ok(value !== '' && !value.includes('NaN'), `${name} = ${value}`)
