@@ -11,7 +11,7 @@ import type { Platform } from '../operations/operation.ts'
 import { installAccess } from './access.ts'
 import { registerClusterContents } from './cluster-contents.ts'
 import { registerClusters } from './clusters.ts'
-import { makeErrorHandler } from './error-handler.ts'
+import { answerUnreadable, makeErrorHandler } from './error-handler.ts'
 import { registerEvents } from './events.ts'
 import { registerHosts } from './hosts.ts'
 import { registerOperations } from './operations.ts'
@@ -38,6 +38,9 @@ function makeApp({ platform, tls }: ApiOptions) {
     bodyLimit: BODY_BYTES_MAX,
     requestTimeout: REQUEST_TIMEOUT_MS,
     forceCloseConnections: true,
+    // What fails before there is a route (a broken escape, a name that is too long) is answered like the rest.
+    frameworkErrors: makeErrorHandler(platform.log),
+    clientErrorHandler: answerUnreadable,
     routerOptions: { maxParamLength: 300 },
     https: { cert: tls.certificatePem, key: tls.keyPem, minVersion: 'TLSv1.2' },
   }).withTypeProvider<TypeBoxTypeProvider>()
@@ -79,6 +82,7 @@ export async function makeApi(options: ApiOptions): Promise<Api['app']> {
   const app = makeApp(options)
   app.setValidatorCompiler(validatorCompiler as never)
   app.setErrorHandler(makeErrorHandler(platform.log))
+  app.removeContentTypeParser('text/plain')
   app.setNotFoundHandler((request) => {
     throw new HowdahError('not-found', `there is no route ${request.method} ${request.url}`)
   })
