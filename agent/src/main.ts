@@ -114,7 +114,7 @@ async function runAgent(parts: AgentParts): Promise<void> {
 function readState<Status>(reconciler: Reconciler, refusal: string, services: Status[]) {
   const { appliedRevision, applyError } = reconciler.state()
   const reasons = [refusal, applyError].filter((reason) => reason !== '')
-  return { appliedRevision, applyError: reasons.join('; ').slice(0, 4000), services }
+  return { appliedRevision, applyError: reasons.join('; ').slice(0, 4000).toWellFormed(), services }
 }
 
 // An unreadable spec must not keep the agent down: the control plane sends a new one, and what

@@ -12,7 +12,7 @@ const IDENTIFIER_BYTES_MAX = 63
 
 // Roles and databases that belong to PostgreSQL or to the platform.
 const RESERVED_ROLES =
-  /^(postgres|howdah_.*|pg_.*|public|none|current_user|session_user|current_role)$/i
+  /^(postgres|public|none|current_user|session_user|current_role)$|^(howdah_|pg_)/i
 const RESERVED_DATABASES = /^(postgres|template0|template1|howdah|pgbouncer)$/i
 
 export function parseResourceName(name: string): string {

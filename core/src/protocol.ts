@@ -64,7 +64,11 @@ export const ServiceStatus = Type.Object({
   ready: Type.Boolean(),
   pid: Type.Union([Type.Integer(), Type.Null()]),
   /** Seconds since epoch at which the present process started. */
-  sinceEpoch: Type.Union([Type.Integer(), Type.Null()]),
+  sinceEpoch: Type.Union([
+    // Up to the year 9999: beyond it there is no date to show.
+    Type.Integer({ minimum: 0, maximum: 253_402_300_799 }),
+    Type.Null(),
+  ]),
   /** One sentence, for people. */
   message: Type.String({ maxLength: 500 }),
   patroni: Type.Optional(PatroniStatus),
@@ -200,7 +204,7 @@ export const SyncReply = Type.Object({
 /** Sent at once when something changed, and every 10 s as a heartbeat. */
 export const ReportRequest = Type.Object({
   /** The newest spec that is fully applied; -1 for none. */
-  appliedRevision: Type.Integer({ minimum: -1 }),
+  appliedRevision: Type.Integer({ minimum: -1, maximum: Number.MAX_SAFE_INTEGER }),
   /** Why the newest spec is not applied yet; empty when it is. */
   applyError: Type.String({ maxLength: 4000 }),
   services: Type.Array(ServiceStatus, { maxItems: 500 }),

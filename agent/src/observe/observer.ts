@@ -149,7 +149,7 @@ function toStatus(name: string, process: Observed, verdict: Verdict | undefined)
     ready: verdict?.ready === true,
     pid: process.pid,
     sinceEpoch: process.up ? process.sinceEpoch : null,
-    message: message.slice(0, MESSAGE_LENGTH_MAX),
+    message: message.slice(0, MESSAGE_LENGTH_MAX).toWellFormed(),
     ...(verdict?.patroni === undefined ? {} : { patroni: verdict.patroni }),
   }
 }

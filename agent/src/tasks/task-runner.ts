@@ -112,7 +112,7 @@ async function resultOf(needs: TaskRunnerNeeds, task: Task): Promise<TaskResult>
   } catch (error) {
     const timedOut = deadline.signal.aborted
     const code = error instanceof TaskError ? error.code : ''
-    const text = describeError(error).slice(0, ERROR_LENGTH_MAX)
+    const text = describeError(error).slice(0, ERROR_LENGTH_MAX).toWellFormed()
     const errorCode = (timedOut ? 'timeout' : code).slice(0, 64)
     return { id, ok: false, value: null, error: text, errorCode }
   } finally {

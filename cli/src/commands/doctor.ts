@@ -1,5 +1,5 @@
-// Owns `howdah doctor`: every check of the machine and, while the platform runs, of its parts, each with
-// what to do about it.
+// Owns `howdah doctor`: every check of the machine and, while the platform runs, of its parts, each
+// with what to do about it.
 import type { Command } from 'commander'
 import { HELP_GROUPS } from '../command-group.ts'
 import type { Context } from '../context.ts'

@@ -1,4 +1,5 @@
-// Owns `howdah status`: what of the platform runs, in one table; exit code 1 when something does not.
+// Owns `howdah status`: what of the platform runs, in one table; exit code 1 when something does
+// not.
 import type { Command } from 'commander'
 import { HELP_GROUPS } from '../command-group.ts'
 import type { Context } from '../context.ts'

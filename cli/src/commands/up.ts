@@ -1,4 +1,5 @@
-// Owns `howdah up`: preflight, start, join, first cluster, and staying in the foreground until Ctrl-C.
+// Owns `howdah up`: preflight, start, join, first cluster, and staying in the foreground until
+// Ctrl-C.
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Cluster } from '@howdah/core/contract/clusters.ts'
 import type { Operation } from '@howdah/core/contract/operations.ts'

@@ -1,4 +1,5 @@
-// Owns the check that the platform's addresses and first ports are free, by binding each for a moment.
+// Owns the check that the platform's addresses and first ports are free, by binding each for a
+// moment.
 import { createServer } from 'node:net'
 import { AGENT_PORT, API_PORT } from '@howdah/core/contract/resource.ts'
 import { type CheckResult, fail, ok } from './check.ts'
@@ -18,7 +19,9 @@ export async function checkAddresses(layout: PlatformLayout): Promise<CheckResul
     const ports = host.role === 'data' ? DATA_PORTS : GATEWAY_PORTS
     for (const port of ports) wanted.push([host.address, port])
   }
-  const problems = await Promise.all(wanted.map(([address, port]) => tryBind(address, port)))
+  const problems = await Promise.all(
+    wanted.map(([address, port]) => explainBusyPort(address, port)),
+  )
   const found = problems.filter((problem) => problem !== undefined)
   const first = layout.hosts[0]?.address
   if (found.length === 0) {
@@ -32,7 +35,7 @@ export async function checkAddresses(layout: PlatformLayout): Promise<CheckResul
 }
 
 /** Undefined when the port is free. */
-async function tryBind(address: string, port: number): Promise<string | undefined> {
+export async function explainBusyPort(address: string, port: number): Promise<string | undefined> {
   const { promise, resolve } = Promise.withResolvers<string | undefined>()
   const server = createServer()
   server.once('error', (error: NodeJS.ErrnoException) => {

@@ -58,11 +58,11 @@ const WANTED: WantedProgram[] = [
   },
 ]
 
-const NODE_MAJOR = 24
+const RUNTIME_MAJOR = 24
 
 export async function checkPrograms(): Promise<CheckResult[]> {
   const programs = await Promise.all(WANTED.map(checkProgram))
-  return [checkNode(), checkPostgresql(), ...programs]
+  return [checkRuntime(), checkPostgresql(), ...programs]
 }
 
 async function checkProgram(wanted: WantedProgram): Promise<CheckResult> {
@@ -79,11 +79,12 @@ async function checkProgram(wanted: WantedProgram): Promise<CheckResult> {
   return fail(wanted.name, `does not run: ${said.slice(0, 200)}`, fix)
 }
 
-function checkNode(): CheckResult {
-  const major = Number.parseInt(process.versions.node, 10)
-  if (major === NODE_MAJOR) return ok('node', process.versions.node)
+function checkRuntime(): CheckResult {
+  const version = process.version.slice(1)
+  const major = Number.parseInt(version, 10)
+  if (major === RUNTIME_MAJOR) return ok('runtime', `Node.js ${version}`)
   const fix = 'start with ./howdah or npm start, which use the Node.js of node_modules'
-  return fail('node', `${process.versions.node}, but ${NODE_MAJOR} is needed`, fix)
+  return fail('runtime', `Node.js ${version}, but ${RUNTIME_MAJOR} is needed`, fix)
 }
 
 function checkPostgresql(): CheckResult {

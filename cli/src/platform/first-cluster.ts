@@ -13,8 +13,8 @@ const DEMO_NAME = 'demo'
 const CLUSTERS_TIMEOUT_MS = 30_000
 
 /**
- * The operation to follow: a new one, or the one that an interrupted start left at work. Undefined when
- * no cluster is wanted, or there is one already.
+ * The operation to follow: a new one, or the one that an interrupted start left at work. Undefined
+ * when no cluster is wanted, or there is one already.
  */
 export async function createFirstCluster(
   client: ApiClient,
@@ -43,8 +43,8 @@ export async function createFirstCluster(
 }
 
 /**
- * Waits until the clusters that this platform had before are whole again. Returns those that are not yet:
- * one that stays degraded is no reason not to start.
+ * Waits until the clusters that this platform had before are whole again. Returns those that are
+ * not yet: one that stays degraded is no reason not to start.
  */
 export async function waitClusters(context: JoinContext): Promise<Cluster[]> {
   const { client, sinceMs, signal } = context
@@ -63,11 +63,15 @@ export async function waitClusters(context: JoinContext): Promise<Cluster[]> {
   }
 }
 
-// A cluster whose instances nobody has looked at since then.
+// The state is what was last concluded: the instances tell whether it is about what runs now.
 function isStale(cluster: Cluster, sinceMs: number): boolean {
+  const isSeen = (at: string | null) => at !== null && Date.parse(at) >= sinceMs
   return (
     cluster.state === 'available' &&
-    cluster.instances.some((instance) => Date.parse(instance.observed_at ?? '') < sinceMs)
+    cluster.instances.some(
+      (instance) =>
+        !isSeen(instance.observed_at) || !(instance.role === 'leader' || instance.streaming),
+    )
   )
 }
 

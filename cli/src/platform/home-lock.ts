@@ -1,5 +1,5 @@
-// Owns that only one `up` or `down` changes a home at a time. The lock names its holder, so that one
-// left by a process that died is known as such and taken over.
+// Owns that only one `up` or `down` changes a home at a time. The lock names its holder, so that
+// one left by a process that died is known as such and taken over.
 import { link, readFile, unlink, writeFile } from 'node:fs/promises'
 import { HowdahError } from '@howdah/core/errors.ts'
 import { readOptional } from './durable-file.ts'

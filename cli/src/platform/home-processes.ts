@@ -1,5 +1,5 @@
-// Owns telling which processes belong to one home: the last word when a platform is stopped, since a
-// supervisor that was killed leaves what it ran to nobody. Linux only, by /proc.
+// Owns telling which processes belong to one home: the last word when a platform is stopped, since
+// a supervisor that was killed leaves what it ran to nobody. Linux only, by /proc.
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { basename, join } from 'node:path'
 

@@ -1,4 +1,5 @@
-// Owns finding the machine's PostgreSQL binaries: Debian keeps each major in a directory of its own.
+// Owns finding the machine's PostgreSQL binaries: Debian keeps each major in a directory of its
+// own.
 
 import { accessSync, constants, readdirSync } from 'node:fs'
 import { join } from 'node:path'

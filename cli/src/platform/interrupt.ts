@@ -1,5 +1,6 @@
-// Owns Ctrl-C and the other signals that ask `up` to end: the first begins an orderly stop, a later one
-// says what the stop waits for. Nothing makes it exit at once, since processes would be left behind.
+// Owns Ctrl-C and the other signals that ask `up` to end: the first begins an orderly stop, a later
+// one says what the stop waits for. Nothing makes it exit at once, since processes would be left
+// behind.
 
 export interface Interrupt extends Disposable {
   signal: AbortSignal

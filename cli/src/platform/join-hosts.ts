@@ -1,5 +1,5 @@
-// Owns making the embedded hosts known to the control plane and their agents enrolled. Every step looks
-// first and does what is missing, so a start that died half-way is completed by the next.
+// Owns making the embedded hosts known to the control plane and their agents enrolled. Every step
+// looks first and does what is missing, so a start that died half-way is completed by the next.
 import type { Dcs, EnrolmentToken, Host } from '@howdah/core/contract/hosts.ts'
 import type { Operation } from '@howdah/core/contract/operations.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
@@ -44,7 +44,7 @@ export async function waitHostsOnline(context: JoinContext): Promise<void> {
       const late = hosts.filter(
         (host) =>
           wanted.includes(host.name) &&
-          (host.state !== 'online' || Date.parse(host.seen_at ?? '') < context.sinceMs),
+          !(host.state === 'online' && Date.parse(host.seen_at ?? '') >= context.sinceMs),
       )
       if (late.length === 0) return { value: undefined }
       return { seen: late.map(({ name, message }) => `${name}: ${message}`).join(', ') }

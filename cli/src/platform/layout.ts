@@ -41,6 +41,9 @@ export interface PlatformLayout {
   hosts: HostPlace[]
 }
 
+// The host in the query wins: a URL cannot hold the path of a socket where its host stands.
+const DATABASE_URL = 'postgresql://howdah@localhost:5432/howdah'
+
 export const HOSTS_MAX = 16
 export const SERVICE_DB = 'platform-db'
 export const SERVICE_CONTROL_PLANE = 'control-plane'
@@ -68,7 +71,7 @@ export function platformLayout(home: string, subnet: string, hostCount: number):
     controlPlaneAddress: address,
     apiUrl: `https://${address}:${API_PORT}`,
     agentsUrl: `https://${address}:${AGENT_PORT}`,
-    databaseUrl: `postgresql://howdah@localhost:5432/howdah?host=${encodeURIComponent(runDirectory)}`,
+    databaseUrl: `${DATABASE_URL}?host=${encodeURIComponent(runDirectory)}`,
     hosts: Array.from({ length: hostCount }, (_, index) =>
       hostPlace(home, subnet, index + 1, hostCount),
     ),
@@ -89,7 +92,8 @@ function hostPlace(home: string, subnet: string, number: number, hostCount: numb
     services: join(root, HOST_LAYOUT.services),
     agent,
     enrolmentTokenFile: join(agent, 'enrolment-token'),
-    // Not in the host's log directory: the service user owns that one, and the agent may run as root.
+    // Not in the host's log directory: the service user owns that one, and the agent may run as
+    // root.
     agentLog: join(agent, 'log'),
   }
 }

@@ -28,7 +28,8 @@ export async function openHome(
     return { settings, layout: platformLayout(real, subnet, wantedHosts ?? DEFAULT_HOST_COUNT) }
   }
   if (config.subnet !== undefined && config.subnet !== settings.subnet) {
-    const said = `${real} holds a platform on ${settings.subnet}, HOWDAH_SUBNET says ${config.subnet}`
+    const asked = `HOWDAH_SUBNET says ${config.subnet}`
+    const said = `${real} holds a platform on ${settings.subnet}, ${asked}`
     throw new HowdahError('preflight-failed', said, {
       extra: { hint: 'unset HOWDAH_SUBNET, or choose another HOWDAH_HOME' },
     })

@@ -1,5 +1,6 @@
-// Owns the platform database: its data directory, its configuration and its readiness. It listens on
-// a unix socket only, and lets in the operating system users that run the platform and nobody else.
+// Owns the platform database: its data directory, its configuration and its readiness. It listens
+// on a unix socket only, and lets in the operating system users that run the platform and nobody
+// else.
 import { chmod, chown, mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { readOptional, syncDirectory, writeDurable } from './durable-file.ts'

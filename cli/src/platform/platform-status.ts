@@ -1,5 +1,5 @@
-// Owns the picture of a whole platform: its parts from s6, the rest from the API where it answers. Each
-// part is asked on its own, so that one that does not answer hides nothing else.
+// Owns the picture of a whole platform: its parts from s6, the rest from the API where it answers.
+// Each part is asked on its own, so that one that does not answer hides nothing else.
 import { join } from 'node:path'
 import type { Cluster } from '@howdah/core/contract/clusters.ts'
 import type { Dcs, Host } from '@howdah/core/contract/hosts.ts'

@@ -1,5 +1,5 @@
-// Owns finding out which process listens on an address and port, to name it to a person. Best effort:
-// an ordinary user cannot see into another user's processes.
+// Owns finding out which process listens on an address and port, to name it to a person. Best
+// effort: an ordinary user cannot see into another user's processes.
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 
 const LISTEN = '0A'

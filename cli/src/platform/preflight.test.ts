@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, test } from 'node:test'
+import { explainBusyPort } from './check-addresses.ts'
 import { platformLayout } from './layout.ts'
 import { refuseFailures, runPreflight } from './preflight.ts'
 
@@ -42,10 +43,12 @@ test('a port in use is named with the process that holds it', async () => {
 })
 
 test('a port that is taken on every address is found', async () => {
-  const server = createServer().listen(8404, '0.0.0.0')
+  const server = createServer().listen(0, '0.0.0.0')
   await once(server, 'listening')
   try {
-    assert.match((await failures(directory)).get('addresses') ?? '', /8404 is in use/)
+    const { port } = server.address() as AddressInfo
+    const found = await explainBusyPort(`${SUBNET}.4`, port)
+    assert.match(found ?? '', new RegExp(`${port} is in use by .*${process.pid}`))
   } finally {
     server.close()
   }

@@ -38,7 +38,8 @@ export async function runPreflight(
     await checkDbVersion(layout),
   ]
   if (options.isRunning) return results
-  // What is left of an earlier start holds memory and ports; `up` ends it before it starts anything.
+  // What is left of an earlier start holds memory and ports; `up` ends it before it starts
+  // anything.
   const left = findHomeProcesses(layout.home)
   if (left.length > 0) return [...results, warnLeftOvers(left)]
   return [...results, checkMemory(), await checkAddresses(layout)]

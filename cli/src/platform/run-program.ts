@@ -1,7 +1,9 @@
 // Owns running a program to its end: argv only, a clean environment, bounded time and output.
 import { execFile } from 'node:child_process'
 
-/** What the platform's programs see; nothing else is inherited, so a user's profile changes nothing. */
+/**
+ * What the platform's programs see; nothing else is inherited, so a user's profile changes nothing.
+ */
 export const CLEAN_ENV: Readonly<Record<string, string>> = {
   PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
   HOME: '/nonexistent',

@@ -1,5 +1,5 @@
-// Owns the platform's use of s6: service directories, the scan process, and what s6 says of a service.
-// It knows nothing of what the services are.
+// Owns the platform's use of s6: service directories, the scan process, and what s6 says of a
+// service. It knows nothing of what the services are.
 import { spawn } from 'node:child_process'
 import { constants } from 'node:fs'
 import { mkdir, open, readdir } from 'node:fs/promises'

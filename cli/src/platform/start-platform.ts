@@ -1,5 +1,5 @@
-// Owns bringing a home's platform up to a control plane that answers: home, platform database, services.
-// Idempotent at every point, as any earlier start may have died there.
+// Owns bringing a home's platform up to a control plane that answers: home, platform database,
+// services. Idempotent at every point, as any earlier start may have died there.
 import { join, resolve } from 'node:path'
 import { HowdahError } from '@howdah/core/errors.ts'
 import { type ApiClient, makeApiClient } from '../api-client.ts'
@@ -80,8 +80,9 @@ async function waitControlPlane(context: StartContext): Promise<{ token: string;
   }
 }
 
-// Without the scan process at the top nothing watches over what is left: it ends first. Below a living
-// one, a process that lost its supervisor would keep the place of the one that s6 starts anew.
+// Without the scan process at the top nothing watches over what is left: it ends first. Below a
+// living one, a process that lost its supervisor would keep the place of the one that s6 starts
+// anew.
 async function endLeftOvers(context: StartContext): Promise<void> {
   const { layout, say } = context
   const processes = findHomeProcesses(layout.home)

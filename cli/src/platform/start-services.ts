@@ -1,5 +1,5 @@
-// Owns the platform's own services: which there are, what each runs, and bringing them up. The order
-// of starting does not matter, as each waits for what it needs.
+// Owns the platform's own services: which there are, what each runs, and bringing them up. The
+// order of starting does not matter, as each waits for what it needs.
 import { chown, mkdir } from 'node:fs/promises'
 import { totalmem } from 'node:os'
 import { join } from 'node:path'
@@ -26,7 +26,10 @@ export interface ServicesContext extends PlatformDbContext {
   program: string
 }
 
-/** Writes all services and makes sure that they run; on a running platform only what changed restarts. */
+/**
+ * Writes all services and makes sure that they run; on a running platform only what changed
+ * restarts.
+ */
 export async function startServices(context: ServicesContext): Promise<void> {
   const { layout } = context
   const changed = new Map<string, boolean>()

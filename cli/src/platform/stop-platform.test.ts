@@ -1,5 +1,5 @@
-// The end of a platform, on a real s6 tree with stand-ins for what its hosts run: order, deadlines, and
-// nothing left behind, whatever was killed before.
+// The end of a platform, on a real s6 tree with stand-ins for what its hosts run: order, deadlines,
+// and nothing left behind, whatever was killed before.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -80,7 +80,7 @@ async function endings(): Promise<string[]> {
   return (await readFile(join(directory, 'order'), 'utf8')).trim().split('\n')
 }
 
-test('everything ends in order, nothing is left, and the next scan starts it all again', async () => {
+test('everything ends in order, nothing is left, and the next scan starts it again', async () => {
   await startTree()
   const report = await stopPlatform(layout, { say: () => {} })
   assert.deepEqual([report.forced, report.left], [[], []])

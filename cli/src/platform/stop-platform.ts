@@ -1,6 +1,7 @@
-// Owns the orderly end of everything that a home runs. Order: first what would repair or change things
-// (control plane, agents), then what needs etcd to leave well (Patroni gives up its leader key), then
-// etcd, the hosts' scan processes and last the platform database. It works with parts already dead.
+// Owns the orderly end of everything that a home runs. Order: first what would repair or change
+// things (control plane, agents), then what needs etcd to leave well (Patroni gives up its leader
+// key), then etcd, the hosts' scan processes and last the platform database. It works with parts
+// already dead.
 import { readFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -93,8 +94,8 @@ async function stopAll(
   return services.filter((_, index) => !stopped[index]).map((one) => one.name)
 }
 
-// One after the other: a leader hands over to another member before it ends, and of members that all
-// end at once it would wait seconds for one that can take over.
+// One after the other: a leader hands over to another member before it ends, and of members that
+// all end at once it would wait seconds for one that can take over.
 async function stopDcs(members: HostService[]): Promise<string[]> {
   const slow: string[] = []
   for (const member of members) slow.push(...(await stopAll([member], ETCD_TIMEOUT_MS)))

@@ -207,6 +207,7 @@ function toParameterEntry([name, rule]: [string, (typeof PARAMETER_RULES)[string
     case 'enum':
       return { ...base, values: [...rule.values] }
     case 'pattern':
+    case 'timezone':
       return { ...base, values: [rule.says] }
     case 'boolean':
       return base

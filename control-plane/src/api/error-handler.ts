@@ -1,10 +1,13 @@
 // Owns how an error becomes an RFC 9457 problem. This is the only place that knows HTTP statuses of errors;
 // what is not in the catalogue becomes `internal`, logged in full and shown without a detail.
-
+import type { Socket } from 'node:net'
 import type { Problem } from '@howdah/core/contract/resource.ts'
 import { describeError, ERRORS, type ErrorCode, HowdahError } from '@howdah/core/errors.ts'
+import { newId } from '@howdah/core/ids.ts'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { Log } from '../log.ts'
+
+const CONTENT_TYPE = 'application/problem+json'
 
 export function toProblem(error: HowdahError, requestId: string): Problem {
   const entry = ERRORS[error.code]
@@ -57,8 +60,28 @@ export function makeErrorHandler(log: Log) {
     if (problem.status === 401) reply.header('www-authenticate', 'Bearer realm="howdah"')
     return reply
       .code(problem.status)
-      .header('content-type', 'application/problem+json')
+      .header('content-type', CONTENT_TYPE)
+      .header('cache-control', 'no-store')
+      .header('x-request-id', request.id)
       .serializer((body: unknown) => JSON.stringify(body))
       .send(problem)
   }
+}
+
+/** Answers what is no HTTP request at all: there is no request object to answer through. */
+export function answerUnreadable(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy()
+    return
+  }
+  const problem = toProblem(new HowdahError('bad-request', 'not an HTTP request'), newId('request'))
+  const body = JSON.stringify(problem)
+  const head = [
+    'HTTP/1.1 400 Bad Request',
+    `content-type: ${CONTENT_TYPE}`,
+    `content-length: ${Buffer.byteLength(body)}`,
+    `x-request-id: ${problem.request_id}`,
+    'connection: close',
+  ]
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`)
 }

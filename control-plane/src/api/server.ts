@@ -12,7 +12,7 @@ import { installAccess } from './access.ts'
 import { registerClusterActions } from './cluster-actions.ts'
 import { registerClusterContents } from './cluster-contents.ts'
 import { registerClusters } from './clusters.ts'
-import { makeErrorHandler } from './error-handler.ts'
+import { answerUnreadable, makeErrorHandler } from './error-handler.ts'
 import { registerEvents } from './events.ts'
 import { registerHosts } from './hosts.ts'
 import { registerOperations } from './operations.ts'
@@ -39,6 +39,9 @@ function makeApp({ platform, tls }: ApiOptions) {
     bodyLimit: BODY_BYTES_MAX,
     requestTimeout: REQUEST_TIMEOUT_MS,
     forceCloseConnections: true,
+    // What fails before there is a route (a broken escape, a name that is too long) is answered like the rest.
+    frameworkErrors: makeErrorHandler(platform.log),
+    clientErrorHandler: answerUnreadable,
     routerOptions: { maxParamLength: 300 },
     https: { cert: tls.certificatePem, key: tls.keyPem, minVersion: 'TLSv1.2' },
   }).withTypeProvider<TypeBoxTypeProvider>()
@@ -80,6 +83,7 @@ export async function makeApi(options: ApiOptions): Promise<Api['app']> {
   const app = makeApp(options)
   app.setValidatorCompiler(validatorCompiler as never)
   app.setErrorHandler(makeErrorHandler(platform.log))
+  app.removeContentTypeParser('text/plain')
   app.setNotFoundHandler((request) => {
     throw new HowdahError('not-found', `there is no route ${request.method} ${request.url}`)
   })

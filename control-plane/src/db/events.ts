@@ -25,7 +25,7 @@ export async function addEvent(tx: Queryable, event: NewEvent): Promise<void> {
      values ($1, $2, $3, $4, $5, $6)`,
     [
       event.kind,
-      event.message.slice(0, 4000),
+      event.message.slice(0, 4000).toWellFormed(),
       event.clusterId ?? null,
       event.hostId ?? null,
       event.operationId ?? null,

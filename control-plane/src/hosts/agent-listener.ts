@@ -4,7 +4,7 @@ import type { TLSSocket } from 'node:tls'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
 import { HowdahError } from '@howdah/core/errors.ts'
-import { isId } from '@howdah/core/ids.ts'
+import { isId, newId } from '@howdah/core/ids.ts'
 import {
   EnrolReply,
   EnrolRequest,
@@ -18,7 +18,8 @@ import {
   SyncRequest,
 } from '@howdah/core/protocol.ts'
 import fastify, { type FastifyReply, type FastifyRequest } from 'fastify'
-import { makeErrorHandler } from '../api/error-handler.ts'
+import { answerUnreadable, makeErrorHandler } from '../api/error-handler.ts'
+import { refuseUnstorableText } from '../api/validation.ts'
 import { type Authority, signRequest } from '../certificates.ts'
 import { notifyChange } from '../changes.ts'
 import { addEvent } from '../db/events.ts'
@@ -66,8 +67,13 @@ export function makeAgentListener(options: AgentListenerOptions) {
   const { platform, authority, tls } = options
   const app = fastify({
     loggerInstance: platform.log.child({ listener: 'agents' }, { level: 'warn' }),
+    disableRequestLogging: true,
+    genReqId: () => newId('request'),
+    requestIdHeader: false,
     bodyLimit: BODY_BYTES_MAX,
     forceCloseConnections: true,
+    frameworkErrors: makeErrorHandler(platform.log),
+    clientErrorHandler: answerUnreadable,
     https: {
       ca: [authority.certificatePem],
       cert: tls.certificatePem + authority.certificatePem,
@@ -79,11 +85,16 @@ export function makeAgentListener(options: AgentListenerOptions) {
   }).withTypeProvider<TypeBoxTypeProvider>()
   app.setValidatorCompiler(TypeBoxValidatorCompiler)
   app.setErrorHandler(makeErrorHandler(platform.log))
+  app.removeContentTypeParser('text/plain')
+  app.setNotFoundHandler((request) => {
+    throw new HowdahError('not-found', `there is no route ${request.method} ${request.url}`)
+  })
   app.decorateRequest('agentHost', undefined)
   app.addHook('onRequest', async (request) => {
     if (request.url === `${PROTOCOL_PATH}/enrol`) return
     request.agentHost = await authenticate(platform, request)
   })
+  app.addHook('preValidation', refuseUnstorableText)
   app.post(
     `${PROTOCOL_PATH}/enrol`,
     { schema: { body: EnrolRequest, response: { 200: EnrolReply } } },

@@ -146,7 +146,7 @@ function dollarSafe(text: string): string {
 
 async function preparePlatformRoles(step: StepContext): Promise<void> {
   const secrets = await readSecrets(step.database, step.sealer, step.clusterId)
-  const { pooler, probe } = PLATFORM_ROLES
+  const { pooler, probe, rewind } = PLATFORM_ROLES
   const roles = (
     [
       ['pooler', pooler],
@@ -158,7 +158,8 @@ async function preparePlatformRoles(step: StepContext): Promise<void> {
     ...roles,
     ...schema,
     statement('revoke connect, temporary on database postgres from public'),
-    statement(`grant connect on database postgres to ${pooler}, ${probe}`),
+    // pg_rewind and Patroni look at a leader through this database before a former leader may follow.
+    statement(`grant connect on database postgres to ${pooler}, ${probe}, ${rewind}`),
     statement(`create table if not exists howdah.canary (
       gateway text primary key, written_at timestamptz not null, sequence bigint not null default 0)`),
     statement(`grant usage on schema howdah to ${probe}`),

@@ -6,7 +6,8 @@ import { Timestamp } from './resource.ts'
 export const USER_ROLES = ['administrator', 'operator', 'viewer'] as const
 export const UserRole = Type.Enum([...USER_ROLES])
 
-export const UserName = Type.String({ pattern: '^[a-z0-9][a-z0-9._@+-]{0,62}$' })
+/** Never like an id: a user that is named as another's id would be taken for that one. */
+export const UserName = Type.String({ pattern: '^(?!usr_)[a-z0-9][a-z0-9._@+-]{0,62}$' })
 const FullName = Type.String({ maxLength: 200, pattern: '^[^\\u0000]*$' })
 
 export const User = Type.Object({

@@ -153,6 +153,22 @@ function patroniSettings(
   }
 }
 
+/** All text is in double quotes, so that what PyYAML refuses or folds (DEL, U+0085, U+2028) can be escaped. */
+function renderYaml(settings: unknown): string {
+  const text = stringify(settings, {
+    // PyYAML reads YAML 1.1, where a bare `on` or 12:30 is not a string.
+    version: '1.1',
+    defaultStringType: 'QUOTE_DOUBLE',
+    defaultKeyType: 'PLAIN',
+    lineWidth: 0,
+    aliasDuplicateObjects: false,
+  })
+  return text.replace(/[^\n -~]/gu, (character) => {
+    const digits = (character.codePointAt(0) as number).toString(16)
+    return `\\U${digits.padStart(8, '0')}`
+  })
+}
+
 export function renderPatroni(
   cluster: RenderCluster,
   instance: RenderInstance,
@@ -165,14 +181,7 @@ export function renderPatroni(
   const files: HostFile[] = [
     {
       path: `${config}/patroni.yml`,
-      content: stringify(settings, {
-        // PyYAML reads YAML 1.1, where a bare `on` or 12:30 is not a string.
-        version: '1.1',
-        defaultStringType: 'QUOTE_DOUBLE',
-        defaultKeyType: 'PLAIN',
-        lineWidth: 0,
-        aliasDuplicateObjects: false,
-      }),
+      content: renderYaml(settings),
     },
     { path: `${config}/ca.crt`, content: cluster.caPem },
     { path: `${config}/dcs-ca.crt`, content: dcs.caPem },

@@ -1,0 +1,65 @@
+// Proves what is rendered, byte by byte, against the files in golden/. After a change on purpose:
+// node --test --test-update-snapshots core/src/render/host-spec.test.ts, and review the difference.
+import assert from 'node:assert/strict'
+import { basename, join } from 'node:path'
+import { test } from 'node:test'
+import { Value } from 'typebox/value'
+import { HostSpec } from '../host-spec.ts'
+import { sampleFleet } from '../testing/sample-fleet.ts'
+import { renderHostSpec } from './host-spec.ts'
+
+const GOLDEN = join(import.meta.dirname, 'golden')
+const SECRET_OR_PEM = /\.(crt|key|pem)$/
+const text = { serializers: [(value: unknown) => String(value)] }
+
+const fleet = sampleFleet()
+const specs = fleet.hosts.map((host) => renderHostSpec(host, 7, fleet.dcs, [fleet.cluster]))
+const [dataHost, , , gatewayHost] = specs as [HostSpec, HostSpec, HostSpec, HostSpec]
+
+for (const [name, spec] of [
+  ['data-host', dataHost],
+  ['gateway-host', gatewayHost],
+] as const) {
+  test(`the services and directories of a ${name.replace('-', ' ')} are the golden ones`, (t) => {
+    const files = spec.files.map((file) => file.path)
+    const shown = `${JSON.stringify({ ...spec, files }, null, 2)}\n`
+    t.assert.fileSnapshot(shown, join(GOLDEN, `${name}.json`), text)
+  })
+  for (const file of spec.files.filter(({ path }) => !SECRET_OR_PEM.test(path))) {
+    test(`${basename(file.path)} is the golden one`, (t) => {
+      t.assert.fileSnapshot(file.content, join(GOLDEN, basename(file.path)), text)
+    })
+  }
+}
+
+test('every spec fits the schema that agents parse it with', () => {
+  for (const spec of specs) assert.deepEqual([...Value.Errors(HostSpec, spec)], [])
+})
+
+test('the same input gives the same bytes', () => {
+  const again = sampleFleet()
+  const [host] = again.hosts
+  assert.ok(host)
+  assert.deepEqual(renderHostSpec(host, 7, again.dcs, [again.cluster]), dataHost)
+})
+
+test('a host that nothing is placed on gets an empty spec', () => {
+  const stranger = { ...(fleet.hosts[0] as (typeof fleet.hosts)[0]), id: 'hst_stranger' }
+  const spec = renderHostSpec(stranger, 1, fleet.dcs, [fleet.cluster])
+  assert.deepEqual([spec.files, spec.services, spec.directories], [[], [], []])
+})
+
+test('pg_hba is the same for every instance', () => {
+  const settings = specs
+    .slice(0, 3)
+    .map((spec) => spec.files.find(({ path }) => path.endsWith('patroni.yml'))?.content ?? '')
+  const hba = settings.map((content) => /pg_hba:\n(?: +- .*\n)+/.exec(content)?.[0])
+  assert.ok(hba[0])
+  assert.equal(new Set(hba).size, 1)
+})
+
+test('a password stands in files only, never in an argument or the environment', () => {
+  for (const spec of specs) {
+    assert.doesNotMatch(JSON.stringify([spec.services, spec.directories]), /password-of-/)
+  }
+})

@@ -1,0 +1,220 @@
+// Owns a whole platform for a test: the real `howdah up` in a home of its own, and everything a test
+// asks of it. When something is not reached, the error says where the logs are and how they end.
+import { spawn } from 'node:child_process'
+import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import type { ClusterAccepted, ClusterCreate } from '@howdah/core/contract/clusters.ts'
+import type { Operation } from '@howdah/core/contract/operations.ts'
+import type pg from 'pg'
+import { type ApiReply, type Connection, requestApi } from './api.ts'
+import { type SqlTarget, sql, type TestCluster } from './cluster.ts'
+import { findHomeProcesses } from './home-processes.ts'
+import { until } from './until.ts'
+
+export interface PlatformOptions {
+  /** First three parts of the loopback addresses; each test file has its own. */
+  subnet: string
+  /** 4 unless given. */
+  hosts?: number
+  environment?: Record<string, string>
+}
+
+export interface CommandResult {
+  code: number | null
+  stdout: string
+  stderr: string
+}
+
+export interface CommandOptions {
+  environment?: Record<string, string>
+  input?: string
+  /** 60 s unless given; then the command is killed and the call fails. */
+  timeoutMs?: number
+}
+
+export interface TestPlatform extends AsyncDisposable {
+  home: string
+  subnet: string
+  /** What `howdah` needs to find this platform. */
+  environment: Readonly<Record<string, string>>
+  token: string
+  connection: Connection
+  /** Names the fault point at which the control plane shall die next; see control-plane/src/faults.ts. */
+  faultFile: string
+  /** Never throws for a status; see requestApi. */
+  api<T = unknown>(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers?: Record<string, string>,
+  ): Promise<ApiReply<T>>
+  howdah(args: readonly string[], options?: CommandOptions): Promise<CommandResult>
+  /** The operation once it has ended, well or badly; a control plane that restarts is waited for. */
+  waitOperation(id: string, timeoutMs: number): Promise<Operation>
+  /** Waits until it is available; fails when the creation fails. */
+  createCluster(name: string, spec?: Partial<ClusterCreate>): Promise<TestCluster>
+  sql<Row extends pg.QueryResultRow = Record<string, unknown>>(
+    target: SqlTarget,
+    query: string,
+    params?: unknown[],
+  ): Promise<Row[]>
+  /** Where the logs are, and the end of the control plane's. */
+  explain(): Promise<string>
+  /** `howdah down`; fails when a process is left; removes the home. */
+  stop(): Promise<void>
+}
+
+const PROGRAM = join(import.meta.dirname, '../../howdah')
+const UP_TIMEOUT_MS = 180_000
+const DOWN_TIMEOUT_MS = 180_000
+const CREATE_TIMEOUT_MS = 240_000
+const LOG_LINES = 25
+
+export async function startPlatform(options: PlatformOptions): Promise<TestPlatform> {
+  const home = await mkdtemp(join(tmpdir(), 'howdah-test-'))
+  await chmod(home, 0o755)
+  const faultFile = join(home, 'fault')
+  const environment = {
+    PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+    HOME: home,
+    HOWDAH_HOME: home,
+    HOWDAH_SUBNET: options.subnet,
+    HOWDAH_FAULT_FILE: faultFile,
+    ...options.environment,
+  }
+  const hosts = options.hosts === undefined ? [] : ['--hosts', String(options.hosts)]
+  const up = await runHowdah(environment, ['up', '--detach', '--no-demo', ...hosts], {
+    timeoutMs: UP_TIMEOUT_MS,
+  }).catch((error: unknown) => ({ code: -1, stdout: '', stderr: String(error) }))
+  if (up.code !== 0) {
+    const why = `howdah up: exit code ${up.code}\n${up.stderr}\n${await explain(home)}`
+    await down(home, environment).catch((error: unknown) => console.error(String(error)))
+    throw new Error(why)
+  }
+  const connection = JSON.parse(await readFile(join(home, 'cli.json'), 'utf8')) as Connection
+  return makePlatform({ home, subnet: options.subnet, environment, faultFile, connection })
+}
+
+function makePlatform(
+  parts: Pick<TestPlatform, 'home' | 'subnet' | 'environment' | 'faultFile' | 'connection'>,
+): TestPlatform {
+  const { home, environment, connection } = parts
+  const api: TestPlatform['api'] = (...request) => requestApi(connection, ...request)
+  let stopped: Promise<void> | undefined
+  const stop = () => {
+    stopped ??= down(home, environment)
+    return stopped
+  }
+  const withLogs = async <T>(work: Promise<T>): Promise<T> => {
+    try {
+      return await work
+    } catch (error) {
+      throw new Error(`${(error as Error).message}\n${await explain(home)}`, { cause: error })
+    }
+  }
+  return {
+    ...parts,
+    token: connection.token,
+    api,
+    howdah: (args, options) => runHowdah(environment, args, options),
+    waitOperation: (id, timeoutMs) => withLogs(waitOperation(api, id, timeoutMs)),
+    createCluster: (name, spec) => withLogs(createCluster(api, name, spec ?? {})),
+    sql,
+    explain: () => explain(home),
+    stop,
+    [Symbol.asyncDispose]: stop,
+  }
+}
+
+async function waitOperation(
+  api: TestPlatform['api'],
+  id: string,
+  timeoutMs: number,
+): Promise<Operation> {
+  return until(`operation ${id} to end`, timeoutMs, async () => {
+    const { status, body } = await api<Operation>('GET', `/v1/operations/${id}`)
+    if (status !== 200) return { seen: `${status} ${JSON.stringify(body)}` }
+    if (body.state !== 'pending' && body.state !== 'running') return { value: body }
+    const step = body.steps.find(({ state }) => state === 'running')
+    return { seen: `${body.state}, ${step?.name ?? 'between steps'}: ${step?.message ?? ''}` }
+  })
+}
+
+async function createCluster(
+  api: TestPlatform['api'],
+  name: string,
+  spec: Partial<ClusterCreate>,
+): Promise<TestCluster> {
+  const accepted = await api<ClusterAccepted>('POST', '/v1/clusters', { ...spec, name })
+  if (accepted.status !== 202) {
+    throw new Error(`create ${name}: ${accepted.status} ${JSON.stringify(accepted.body)}`)
+  }
+  const operation = await waitOperation(api, accepted.body.operation.id, CREATE_TIMEOUT_MS)
+  if (operation.state !== 'succeeded') {
+    throw new Error(`create ${name}: ${operation.state}: ${JSON.stringify(operation.error)}`)
+  }
+  return readCluster(api, accepted.body, operation)
+}
+
+/** What was accepted, as it is now: endpoints are known only once it is placed. */
+export async function readCluster(
+  api: TestPlatform['api'],
+  accepted: ClusterAccepted,
+  operation: Operation,
+): Promise<TestCluster> {
+  const path = `/v1/clusters/${accepted.cluster.id}`
+  const { body: cluster } = await api<ClusterAccepted['cluster']>('GET', path)
+  const { body: ca } = await api<{ pem: string }>('GET', `${path}/ca`)
+  const { credentials } = accepted
+  if (credentials === undefined) throw new Error(`${cluster.name}: no credentials in the reply`)
+  return { cluster, operation, credentials, caPem: ca.pem }
+}
+
+async function runHowdah(
+  environment: Readonly<Record<string, string>>,
+  args: readonly string[],
+  options: CommandOptions = {},
+): Promise<CommandResult> {
+  const timeoutMs = options.timeoutMs ?? 60_000
+  const child = spawn(PROGRAM, args, {
+    env: { ...environment, ...options.environment },
+    stdio: 'pipe',
+    timeout: timeoutMs,
+    killSignal: 'SIGKILL',
+  })
+  // The command may end without reading its input.
+  child.stdin.on('error', () => {}).end(options.input ?? '')
+  const ended = new Promise<{ code: number | null; signal: string | null }>((resolve, reject) => {
+    child.once('error', reject)
+    child.once('exit', (code, signal) => resolve({ code, signal }))
+  })
+  const [stdout, stderr, { code, signal }] = await Promise.all([
+    text(child.stdout),
+    text(child.stderr),
+    ended,
+  ])
+  if (signal === 'SIGKILL') {
+    throw new Error(`howdah ${args.join(' ')} did not end in ${timeoutMs} ms\n${stdout}\n${stderr}`)
+  }
+  return { code, stdout, stderr }
+}
+
+async function down(home: string, environment: Readonly<Record<string, string>>): Promise<void> {
+  const result = await runHowdah(environment, ['down'], { timeoutMs: DOWN_TIMEOUT_MS })
+  const left = findHomeProcesses(home)
+  if (result.code !== 0 || left.length > 0) {
+    const said = left.map(({ pid, argv }) => `${pid} ${argv.join(' ')}`).join('\n')
+    throw new Error(`howdah down: exit code ${result.code}\n${result.stderr}\nleft:\n${said}`)
+  }
+  await rm(home, { recursive: true, force: true })
+}
+
+async function explain(home: string): Promise<string> {
+  const log = join(home, 'platform/log')
+  const current = join(log, 'control-plane/current')
+  const lines = await readFile(current, 'utf8').catch((error: Error) => error.message)
+  const tail = lines.trimEnd().split('\n').slice(-LOG_LINES).join('\n')
+  return `logs are in ${log} and ${home}/hosts/*/log; the control plane's ends with:\n${tail}`
+}
