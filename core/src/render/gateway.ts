@@ -7,6 +7,11 @@ import { authority, PLATFORM_ROLES, type RenderCluster, type RenderGateway } fro
 
 /** A replica further behind gets no reads; Patroni answers 503 beyond it. */
 const READ_LAG_BYTES_MAX = 16 * 1024 * 1024
+/**
+ * Slower than the agent on purpose: Patroni calls an instance the leader up to two seconds after it accepts writes,
+ * and a former one for a moment longer than it does. Sooner, the net would undo what the switch did.
+ */
+const LEADER_CHECK = 'fall 4 rise 3 on-marked-down shutdown-sessions'
 const CLIENT_CONNECTIONS_MAX = 2000
 /** Connections that the pools leave to direct sessions, Patroni, replicas and people. */
 const CONNECTIONS_RESERVED = 20
@@ -34,7 +39,7 @@ export function renderHaproxy(cluster: RenderCluster, gateway: RenderGateway): s
     '  option httpchk',
     `  http-check send meth OPTIONS uri ${path}`,
     '  http-check expect status 200',
-    `  default-server check-ssl verify required ca-file ${config}/ca.crt inter 1s fastinter 500ms downinter 500ms fall 2 rise 1 ${whenDown}`,
+    `  default-server check-ssl verify required ca-file ${config}/ca.crt inter 1s ${whenDown}`,
   ]
   return [
     'global',
@@ -45,6 +50,8 @@ export function renderHaproxy(cluster: RenderCluster, gateway: RenderGateway): s
     '  mode tcp',
     '  log global',
     '  timeout connect 2s',
+    // A retry waits a second for the same dead server; the pooler tries again in 50 ms, wherever we point by then.
+    '  retries 0',
     '  timeout check 2s',
     '  timeout queue 30s',
     '  timeout client 24h',
@@ -65,7 +72,7 @@ export function renderHaproxy(cluster: RenderCluster, gateway: RenderGateway): s
     // A HAProxy that has just started takes every server for healthy until its first check: as long as it is not
     // sure of one leader it lets nobody in, and the pooler tries again.
     '  tcp-request connection reject if { nbsrv(write) gt 1 }',
-    ...check('/primary', 'on-marked-down shutdown-sessions'),
+    ...check('/primary', LEADER_CHECK),
     ...servers,
     'frontend read',
     `  bind ${bind(gateway.ports.readDirect)}`,
@@ -75,10 +82,10 @@ export function renderHaproxy(cluster: RenderCluster, gateway: RenderGateway): s
     'backend replicas',
     '  balance leastconn',
     // Readers of a replica that becomes the leader may finish: the agent hands them over.
-    ...check(`/replica?lag=${READ_LAG_BYTES_MAX}`, ''),
+    ...check(`/replica?lag=${READ_LAG_BYTES_MAX}`, 'fall 2 rise 1'),
     ...servers,
     'backend leader',
-    ...check('/primary', 'on-marked-down shutdown-sessions'),
+    ...check('/primary', LEADER_CHECK),
     ...servers,
     '',
   ].join('\n')

@@ -46,6 +46,7 @@ export const SAMPLE_OPTIONS: SampleOptions = {
     instances: 3,
     gateways: 1,
     durability: 'sync',
+    sensitivity: 'balanced',
     parameters: { work_mem: '8MB', datestyle: 'ISO, DMY', jit: false },
     labels: {},
   },
