@@ -53,7 +53,7 @@ export async function waitClusters(context: JoinContext): Promise<Cluster[]> {
   try {
     await waitFor(wanted, async () => {
       const clusters = await client.list<Cluster>('/v1/clusters')
-      late = clusters.filter((cluster) => cluster.state === 'degraded' || isStale(cluster, sinceMs))
+      late = clusters.filter((cluster) => isBroken(cluster) || isStale(cluster, sinceMs))
       return late.length === 0 ? { value: undefined } : { seen: `${late.length} are not` }
     })
     return []
@@ -61,6 +61,14 @@ export async function waitClusters(context: JoinContext): Promise<Cluster[]> {
     if (error instanceof HowdahError && error.code === 'step-timeout') return late
     throw error
   }
+}
+
+// Right after a start nobody leads yet, so `failed` is about to end. One that stays failed costs the
+// start its deadline, and ends in a warning.
+function isBroken(cluster: Cluster): boolean {
+  return (
+    cluster.state === 'degraded' || (cluster.state === 'failed' && cluster.instances.length > 0)
+  )
 }
 
 // The state is what was last concluded: the instances tell whether it is about what runs now.

@@ -297,6 +297,14 @@ export async function setStepState(
   })
 }
 
+/** Of an operation that has ended: what it had no need of, or what a cancelled one did not get to. */
+export async function skipPendingSteps(tx: Queryable, operationId: string): Promise<void> {
+  await tx.query(
+    "update operation_step set state = 'skipped' where operation_id = $1 and state = 'pending'",
+    [operationId],
+  )
+}
+
 export async function setStepMessage(
   tx: Queryable,
   operation: { id: string; cluster_id: string | null },

@@ -72,6 +72,11 @@ export async function abandonTask(db: Queryable, id: string): Promise<void> {
   await db.query("delete from task where id = $1 and state = 'pending'", [id])
 }
 
+/** All tasks of an operation that no agent has answered. */
+export async function abandonTasks(tx: Queryable, operationId: string): Promise<void> {
+  await tx.query("delete from task where operation_id = $1 and state = 'pending'", [operationId])
+}
+
 /** Results are read once; what is old was read, or nobody waits for it any more. */
 export async function deleteOldTasks(db: Queryable): Promise<void> {
   await db.query("delete from task where created_at < now() - interval '1 day'")

@@ -9,7 +9,9 @@ import {
   setOperationState,
   setStepMessage,
   setStepState,
+  skipPendingSteps,
 } from '../db/operations.ts'
+import { abandonTasks } from '../db/tasks.ts'
 import {
   isCancelled,
   OperationCancelled,
@@ -64,6 +66,7 @@ async function begin({ platform, row }: Run): Promise<void> {
   await platform.database.transaction((tx) =>
     setOperationState(tx, row, { state: 'running', message: row.title }),
   )
+  platform.faults.at(`${row.kind}/begin:after`)
 }
 
 async function endBadly(run: Run, error: unknown): Promise<void> {
@@ -85,7 +88,10 @@ async function end(
 ): Promise<void> {
   await DBOS.runStep(
     async () => {
-      await platform.database.transaction((tx) => setOperationState(tx, row, { state, message }))
+      await platform.database.transaction(async (tx) => {
+        await skipPendingSteps(tx, row.id)
+        await setOperationState(tx, row, { state, message })
+      })
       platform.faults.at(`${row.kind}/end:after`)
     },
     { name: 'end' },
@@ -152,9 +158,12 @@ async function runStep<T>(
   const { database, faults } = platform
   const workflowStep = DBOS.stepID
   await throwIfCancelled(run)
-  await database.transaction((tx) =>
-    setStepState(tx, row, plan, { state: 'running', workflowStep }),
-  )
+  await database.transaction(async (tx) => {
+    // Of an earlier run of this step that died: an agent that is away now must not run them later,
+    // when what they did is perhaps undone.
+    await abandonTasks(tx, row.id)
+    await setStepState(tx, row, plan, { state: 'running', workflowStep })
+  })
   faults.at(`${row.kind}/${plan.name}:before`)
   let lastSaid = ''
   try {

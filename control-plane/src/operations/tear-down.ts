@@ -1,10 +1,13 @@
 // Owns the steps that end a cluster: shared by deletion and by the undo of a cancelled creation. Clients go first,
 // then instances, then what the cluster had in the dcs; the data stays until it is purged.
+import { HowdahError } from '@howdah/core/errors.ts'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 import { dcsPrefix } from '@howdah/core/render/model.ts'
 import { hostsById } from '../clusters/cluster-view.ts'
 import {
   deleteCluster as deleteClusterRow,
+  type GatewayRow,
+  type InstanceRow,
   listGateways,
   listInstances,
   markDeleted,
@@ -13,7 +16,7 @@ import {
 } from '../db/clusters.ts'
 import { readDcs, touchHosts } from '../db/hosts.ts'
 import { deleteSecrets } from '../db/secrets.ts'
-import { runTask } from './agent-task.ts'
+import { askAgent } from './agent-task.ts'
 import { runDcsTask } from './dcs-access.ts'
 import type { OperationContext, StepContext, StepPlan } from './operation.ts'
 
@@ -80,24 +83,53 @@ async function clearDcs(step: StepContext): Promise<void> {
   }))
 }
 
+/** What services wrote, with the names that the renderers gave them. */
+function traces(instances: readonly InstanceRow[], gateways: readonly GatewayRow[]) {
+  const { data, run, log } = HOST_LAYOUT
+  return [
+    ...instances.flatMap((row) =>
+      [`${data}/${row.id}`, `${log}/patroni-${row.id}`].map((path) => ({ row, path })),
+    ),
+    ...gateways.flatMap((row) =>
+      [
+        `${log}/haproxy-${row.id}`,
+        `${log}/pgbouncer-write-${row.id}`,
+        `${log}/pgbouncer-read-${row.id}`,
+        `${run}/${row.id}.sock`,
+      ].map((path) => ({ row, path })),
+    ),
+  ]
+}
+
 async function removeData(step: StepContext): Promise<void> {
   const { database, clusterId } = step
   const instances = await listInstances(database, clusterId)
   const gateways = await listGateways(database, clusterId)
-  for (const instance of instances) {
-    await runTask(step, {
-      hostId: instance.host_id,
-      operationId: step.operationId,
-      timeoutMs: REMOVE_TIMEOUT_MS,
-      action: { kind: 'remove-data', path: `${HOST_LAYOUT.data}/${instance.id}` },
-    })
-    await step.say(`the data of ${instance.name} is removed`)
-  }
+  await Promise.all(
+    traces(instances, gateways).map(({ row, path }) => removePath(step, row.host_id, path)),
+  )
+  await step.say(`${instances.length} instances and ${gateways.length} gateways are removed`)
   // The row goes last, with its secrets: until then a crash finds everything it needs to go on.
   await database.transaction(async (tx) => {
     for (const owner of [clusterId, ...instances.map((i) => i.id), ...gateways.map((g) => g.id)]) {
       await deleteSecrets(tx, owner)
     }
     await deleteClusterRow(tx, clusterId)
+  })
+}
+
+async function removePath(step: StepContext, hostId: string, path: string): Promise<void> {
+  await step.until([`report:${hostId}`], REMOVE_TIMEOUT_MS, async () => {
+    const result = await askAgent(step, {
+      hostId,
+      operationId: step.operationId,
+      timeoutMs: REMOVE_TIMEOUT_MS,
+      action: { kind: 'remove-data', path },
+    })
+    if (result.ok) return true
+    // Another cluster changes on the same host: the agent removes nothing while it applies a spec.
+    if (result.errorCode !== 'in-use') throw new HowdahError('agent-refused', result.error)
+    await step.say(result.error)
+    return undefined
   })
 }
