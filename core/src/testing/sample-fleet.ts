@@ -128,6 +128,7 @@ export function sampleFleet(change: Partial<SampleOptions> = {}): SampleFleet {
     'probe',
     'rest',
     'dcs',
+    'heartbeat',
   ]
   const cluster: RenderCluster = {
     id: id('clu', 1),
