@@ -15,6 +15,8 @@ export interface SqlTarget {
   cluster: TestCluster
   /** `write` unless given. */
   purpose?: Endpoint['purpose']
+  /** An instance instead of an endpoint. */
+  at?: { address: string; port: number }
   /** The role `app` with its password, and its database, unless given. */
   user?: string
   password?: string
@@ -33,7 +35,7 @@ export function endpointOf(cluster: Cluster, purpose: Endpoint['purpose']): Endp
 /** A connected client; the caller ends it. */
 export async function connect(target: SqlTarget): Promise<pg.Client> {
   const { cluster, credentials, caPem } = target.cluster
-  const { address, port } = endpointOf(cluster, target.purpose ?? 'write')
+  const { address, port } = target.at ?? endpointOf(cluster, target.purpose ?? 'write')
   const client = new pg.Client({
     host: address,
     port,

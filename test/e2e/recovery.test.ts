@@ -1,0 +1,211 @@
+// The promise: whatever single part dies is back by itself within seconds, and databases never stop for
+// it; without the control plane everything goes on, and a host that reboots comes back as it was.
+import assert from 'node:assert/strict'
+import { after, before, beforeEach, test } from 'node:test'
+import type { Cluster } from '@howdah/core/contract/clusters.ts'
+import type { Host } from '@howdah/core/contract/hosts.ts'
+import type { TestCluster } from '../harness/cluster.ts'
+import { controlPlanePid } from '../harness/crash.ts'
+import {
+  commandPlatformService,
+  hostProcesses,
+  killService,
+  rebootHost,
+  serviceProcess,
+} from '../harness/host.ts'
+import { startPlatform, type TestPlatform } from '../harness/platform.ts'
+import { until } from '../harness/until.ts'
+import { startWriter, type WriterReport } from '../harness/writer.ts'
+
+const HEALTHY_TIMEOUT_MS = 90_000
+const ANSWER_TIMEOUT_MS = 30_000
+
+let platform: TestPlatform
+let alive: TestCluster
+/** The gateway's host, and the id that its services carry. */
+let gateway: { host: string; id: string }
+
+before(async () => {
+  platform = await startPlatform({ subnet: '127.63.0' })
+  alive = await platform.createCluster('alive', { instances: 3 })
+  const service = hostProcesses(platform, 'host-4')
+    .map((process) => /haproxy-(gwy_[0-9a-z]+)/.exec(process.service)?.[1])
+    .find((id) => id !== undefined)
+  gateway = { host: 'host-4', id: service ?? '' }
+})
+
+after(async () => {
+  await platform?.stop()
+})
+
+beforeEach(async () => {
+  await waitHealthy()
+})
+
+/** Three instances, two of them streaming, one sync: also what the control plane sees. */
+async function waitHealthy(): Promise<Cluster> {
+  return until('the cluster to be healthy', HEALTHY_TIMEOUT_MS, async () => {
+    const { body } = await platform.api<Cluster>('GET', '/v1/clusters/alive')
+    const roles = body.instances.map(({ role }) => role).sort()
+    const complete = roles.join() === 'leader,replica,sync-replica'
+    const isHealthy = complete && body.state === 'available'
+    return isHealthy ? { value: body } : { seen: `${body.state} ${body.message} ${roles}` }
+  })
+}
+
+/** When each PostgreSQL started, asked of itself. */
+async function postmasterStarts(): Promise<Record<string, string>> {
+  const starts: Record<string, string> = {}
+  for (const instance of alive.cluster.instances) {
+    const at = { address: instance.address, port: instance.port }
+    const [row] = await platform.sql<{ started: string }>(
+      { cluster: alive, at },
+      'select pg_postmaster_start_time()::text as started',
+    )
+    starts[instance.name] = row?.started ?? ''
+  }
+  return starts
+}
+
+async function undisturbed(table: string, disturb: () => Promise<void>): Promise<WriterReport> {
+  const before = await postmasterStarts()
+  const writer = await startWriter({ cluster: alive, purpose: 'write-direct' }, table)
+  await until('the writer to write', ANSWER_TIMEOUT_MS, () =>
+    writer.committed() > 20 ? { value: true } : { seen: `${writer.committed()} rows` },
+  )
+  await disturb()
+  const soFar = writer.committed()
+  await until('the writer to go on', ANSWER_TIMEOUT_MS, () =>
+    writer.committed() > soFar + 50 ? { value: true } : { seen: `${writer.committed()} rows` },
+  )
+  const report = await writer.stop()
+  assert.equal(report.lost, 0)
+  assert.deepEqual(await postmasterStarts(), before, 'a PostgreSQL was started anew')
+  return report
+}
+
+async function assertWrites(purpose: 'write' | 'write-direct'): Promise<void> {
+  await until(`the endpoint ${purpose} to take writes`, ANSWER_TIMEOUT_MS, async () => {
+    await platform.sql({ cluster: alive, purpose }, 'create temporary table try (line text)')
+    return { value: true }
+  })
+}
+
+test('an agent that is killed is back, and no session noticed', async () => {
+  const report = await undisturbed('agents', async () => {
+    for (const host of ['host-1', 'host-2', 'host-3', 'host-4']) {
+      const seen = Date.now()
+      await killService(platform, host, 'agent')
+      await until(`${host} to report`, ANSWER_TIMEOUT_MS, async () => {
+        const { body } = await platform.api<Host>('GET', `/v1/hosts/${host}`)
+        const isBack = body.state === 'online' && Date.parse(body.seen_at ?? '') > seen
+        return isBack ? { value: true } : { seen: `${body.state} ${body.seen_at}` }
+      })
+    }
+  })
+  assert.deepEqual(report.errors, [])
+})
+
+test('each dcs member that is killed is back, and no session noticed', async () => {
+  const report = await undisturbed('members', async () => {
+    for (const host of ['host-1', 'host-2', 'host-3']) {
+      await killService(platform, host, 'etcd')
+      await until(`etcd on ${host} to be ready`, ANSWER_TIMEOUT_MS, async () => {
+        const { body } = await platform.api<Host>('GET', `/v1/hosts/${host}`)
+        const etcd = body.services.find(({ name }) => name === 'etcd')
+        const pid = serviceProcess(platform, host, 'etcd')?.pid
+        const isBack = etcd?.ready === true && etcd.pid === pid
+        return isBack ? { value: true } : { seen: JSON.stringify(etcd) }
+      })
+    }
+  })
+  assert.deepEqual(report.errors, [])
+})
+
+for (const service of ['haproxy', 'pgbouncer-write', 'pgbouncer-read']) {
+  test(`a gateway whose ${service} is killed serves again, and databases go on`, async () => {
+    const before = await postmasterStarts()
+    await killService(platform, gateway.host, `${service}-${gateway.id}`)
+    await assertWrites('write')
+    await assertWrites('write-direct')
+    await until('the endpoint read to answer', ANSWER_TIMEOUT_MS, async () => {
+      await platform.sql({ cluster: alive, purpose: 'read' }, 'select 1')
+      return { value: true }
+    })
+    assert.deepEqual(await postmasterStarts(), before)
+  })
+}
+
+async function stopControlPlane(): Promise<void> {
+  await commandPlatformService(platform, 'control-plane', '-wD', '-T', '20000', '-d')
+  assert.equal(controlPlanePid(platform), undefined)
+}
+
+async function startControlPlane(): Promise<void> {
+  await commandPlatformService(platform, 'control-plane', '-u')
+}
+
+test('without the control plane reads and writes go on, and what dies comes back', async () => {
+  await stopControlPlane()
+  try {
+    const report = await undisturbed('alone', async () => {
+      await platform.sql({ cluster: alive, purpose: 'read' }, 'select 1')
+      const etcd = serviceProcess(platform, 'host-1', 'etcd')?.pid
+      await killService(platform, 'host-1', 'agent')
+      await killService(platform, gateway.host, `pgbouncer-write-${gateway.id}`)
+      await assertWrites('write')
+      // A new agent takes over what runs; it starts nothing twice.
+      assert.equal(serviceProcess(platform, 'host-1', 'etcd')?.pid, etcd)
+    })
+    assert.deepEqual(report.errors, [])
+  } finally {
+    await startControlPlane()
+  }
+})
+
+function servicesOf(host: string): string[] {
+  const names = hostProcesses(platform, host).map(({ service }) => service.split('/').at(-1) ?? '')
+  return [...new Set(names.filter((name) => name !== ''))].sort()
+}
+
+async function rebootWithoutControlPlane(host: string): Promise<void> {
+  const before = servicesOf(host)
+  await rebootHost(platform, host)
+  await until(`the services of ${host} to be back`, HEALTHY_TIMEOUT_MS, () => {
+    const now = servicesOf(host)
+    return now.join() === before.join() ? { value: true } : { seen: `${now} instead of ${before}` }
+  })
+}
+
+test('hosts that reboot without a control plane come back as they were', async () => {
+  const cluster = await waitHealthy()
+  const hostOf = (role: string) => cluster.instances.find((one) => one.role === role)?.host ?? ''
+  const writer = await startWriter({ cluster: alive, purpose: 'write' }, 'reboots')
+  await stopControlPlane()
+  try {
+    for (const host of [hostOf('replica'), gateway.host, hostOf('leader')]) {
+      await rebootWithoutControlPlane(host)
+      const soFar = writer.committed()
+      await until(`writes after the reboot of ${host}`, HEALTHY_TIMEOUT_MS, () => {
+        const now = writer.committed()
+        return now > soFar + 20 ? { value: true } : { seen: `${now - soFar} rows` }
+      })
+      for (const { name, address, port } of cluster.instances) {
+        await until(`${name} to answer`, HEALTHY_TIMEOUT_MS, async () => {
+          const at = { address, port }
+          const rows = await platform.sql<{ count: number }>(
+            { cluster: alive, at },
+            'select count(*)::integer as count from reboots',
+          )
+          const count = rows[0]?.count ?? 0
+          return count >= soFar ? { value: true } : { seen: `${count} of ${soFar} rows` }
+        })
+      }
+    }
+    const report = await writer.stop()
+    assert.equal(report.lost, 0, 'an acknowledged row is gone')
+  } finally {
+    await startControlPlane()
+  }
+  await waitHealthy()
+})
