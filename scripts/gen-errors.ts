@@ -1,7 +1,5 @@
-// Writes docs/reference/errors.md from the one catalogue of errors. The tidy test compares the page
-// with what this renders, so a code without documentation cannot be merged.
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+// Renders docs/reference/errors.md from the one catalogue of errors. The tidy test compares the page
+// with this, so a code without documentation cannot be merged.
 import { ERRORS, type ErrorEntry } from '../core/src/errors.ts'
 
 export const ERRORS_PAGE = 'docs/reference/errors.md'
@@ -46,8 +44,4 @@ export function renderErrorsPage(): string {
   const entries: [string, ErrorEntry][] = Object.entries(ERRORS)
   entries.sort(([a], [b]) => (a < b ? -1 : 1))
   return HEAD + entries.map(row).join('') + entries.map(section).join('')
-}
-
-if (import.meta.main) {
-  writeFileSync(join(import.meta.dirname, '..', ERRORS_PAGE), renderErrorsPage())
 }

@@ -44,6 +44,16 @@ for (const rule of [...importRules, ...shapeRules, ...textRules, ...projectRules
   test(`can fail: ${rule.name}`, () => proveRule(rule))
 }
 
+// Imported here: code that does not load must not keep the rules from being checked.
+test('the reference pages are what the code says', async () => {
+  const { renderReference } = await import('../scripts/gen-reference.ts')
+  const stale = [...(await renderReference())].filter(
+    ([path, text]) => tree.texts.get(path) !== text,
+  )
+  const paths = stale.map(([path]) => path)
+  assert.deepEqual(paths, [], 'fix: run npm run gen and commit the pages')
+})
+
 test('npm run format wraps comments and changes nothing else', () => {
   const word = 'word '.repeat(30).trim()
   const code = ['const a = `', `// ${word}`, '`', `// - ${word}`, `f('${word}') // ${word}`]

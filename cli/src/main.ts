@@ -136,6 +136,16 @@ export async function runCli(argv: string[], streams: Streams): Promise<number> 
   }
 }
 
+/** Every command, for the reference page: nothing of it is run. */
+export async function makeWholeProgram(streams: Streams): Promise<Command> {
+  const program = makeProgram()
+  const environment = readEnvironment({})
+  const context = makeContext({ program, environment, streams, version: VERSION })
+  await registerPlatform(program, context)
+  for (const command of COMMANDS) command.register(program, context)
+  return program
+}
+
 /** Without `[options]`: almost every command has some. */
 function formatTerm(command: Command): string {
   const names = command.registeredArguments.map((argument) => {

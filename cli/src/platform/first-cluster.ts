@@ -63,8 +63,8 @@ export async function waitClusters(context: JoinContext): Promise<Cluster[]> {
   }
 }
 
-// Right after a start nobody leads yet, so `failed` is about to end. One that stays failed costs the
-// start its deadline, and ends in a warning.
+// Right after a start nobody leads yet, so `failed` is about to end. One that stays failed costs
+// the start its deadline, and ends in a warning.
 function isBroken(cluster: Cluster): boolean {
   return (
     cluster.state === 'degraded' || (cluster.state === 'failed' && cluster.instances.length > 0)
