@@ -80,7 +80,15 @@ function haproxyFile(name: string, port: number, said: string) {
 }
 
 function makeSpec(revision: number, change: Partial<HostSpec> = {}): HostSpec {
-  return { revision, hostId: HOST_ID, directories: [], files: [], services: [], clusters: [], ...change }
+  return {
+    revision,
+    hostId: HOST_ID,
+    directories: [],
+    files: [],
+    services: [],
+    clusters: [],
+    ...change,
+  }
 }
 
 async function apply(spec: HostSpec): Promise<void> {

@@ -4,6 +4,7 @@ import { describeError } from '@howdah/core/errors.ts'
 import type { HostSpec, WatchedCluster } from '@howdah/core/host-spec.ts'
 import type { Logger } from 'pino'
 import { watchCluster } from './dcs/cluster-watch.ts'
+import type { EventStore } from './event-store.ts'
 import { type LeaderSwitch, startLeaderSwitch } from './gateway/leader-switch.ts'
 import { type Heartbeats, startHeartbeats } from './sentinel/heartbeats.ts'
 import { runHostSentinel } from './sentinel/host-sentinel.ts'
@@ -26,6 +27,8 @@ export interface ClusterGuard {
 interface Needs {
   hostId: string
   rootPath: string
+  dropTo: { uid: number; gid: number } | undefined
+  events: EventStore
   log: Logger
 }
 
@@ -77,7 +80,7 @@ export function makeClusterGuard(needs: Needs): ClusterGuard {
 }
 
 function start(
-  { hostId, rootPath, log: parentLog }: Needs,
+  { hostId, rootPath, dropTo, events, log: parentLog }: Needs,
   heartbeats: Heartbeats,
   cluster: WatchedCluster,
   definition: string,
@@ -88,14 +91,24 @@ function start(
   const watch = watchCluster(cluster, log, signal)
   const hearing = heartbeats.join(cluster)
   const switches = cluster.localGateways.map((gateway) =>
-    startLeaderSwitch({ cluster, gateway, watch, rootPath, log, signal }),
+    startLeaderSwitch({ cluster, gateway, watch, rootPath, events, log, signal }),
   )
   const sentinels = cluster.localInstances.map((instance) =>
-    startInstanceSentinel({ cluster, instance, watch, hearing, rootPath, log, signal }),
+    startInstanceSentinel({
+      cluster,
+      instance,
+      watch,
+      hearing,
+      rootPath,
+      dropTo,
+      events,
+      log,
+      signal,
+    }),
   )
   const parts = [
     watch.done,
-    runHostSentinel({ hostId, cluster, watch, hearing, log, signal }),
+    runHostSentinel({ hostId, cluster, watch, hearing, events, log, signal }),
     ...switches.map((entry) => entry.done),
     ...sentinels.map((entry) => entry.done),
   ]

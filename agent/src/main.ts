@@ -9,6 +9,7 @@ import { makeClusterGuard } from './cluster-guard.ts'
 import { type AgentConfig, loadConfig } from './config.ts'
 import { connectControlPlane } from './control-plane.ts'
 import { obtainIdentity } from './enrolment.ts'
+import { openEventStore } from './event-store.ts'
 import { type HostRoot, openHostRoot } from './host-root.ts'
 import type { Identity } from './identity.ts'
 import { makeFactsReader } from './observe/host-facts.ts'
@@ -55,7 +56,14 @@ async function runAgent(parts: AgentParts): Promise<void> {
   const observer = makeObserver({ root, onChange })
   const reconciler = makeReconciler({ root, log, signal, onChange })
   const held = await loadHeldSpec(parts)
-  const guard = makeClusterGuard({ hostId: identity.hostId, rootPath: root.path, log })
+  const events = await openEventStore(root, onChange)
+  const guard = makeClusterGuard({
+    hostId: identity.hostId,
+    rootPath: root.path,
+    dropTo: root.dropTo,
+    events,
+    log,
+  })
   if (held !== undefined) {
     reconciler.offer(held)
     observer.watch(held)
@@ -82,6 +90,7 @@ async function runAgent(parts: AgentParts): Promise<void> {
     runReportLoop({
       controlPlane,
       results,
+      events,
       wake: wakeReport,
       read: () => readState(reconciler, refusal, observer.statuses()),
       log,

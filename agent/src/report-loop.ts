@@ -5,6 +5,7 @@ import type { ReportRequest } from '@howdah/core/protocol.ts'
 import type { Logger } from 'pino'
 import { makeBackoff } from './backoff.ts'
 import type { ControlPlane } from './control-plane.ts'
+import type { EventStore } from './event-store.ts'
 import type { ResultStore } from './tasks/result-store.ts'
 import type { Wake } from './wake.ts'
 
@@ -15,7 +16,8 @@ export interface ReportNeeds {
   results: ResultStore
   /** Woken by whoever has something to tell. */
   wake: Wake
-  read: () => Omit<ReportRequest, 'results'>
+  events: EventStore
+  read: () => Omit<ReportRequest, 'results' | 'events'>
   log: Logger
   signal: AbortSignal
 }
@@ -27,8 +29,11 @@ export async function runReportLoop(needs: ReportNeeds): Promise<void> {
     let waitMs = HEARTBEAT_MS
     try {
       const results = needs.results.pending()
-      const reply = await needs.controlPlane.report({ ...needs.read(), results }, needs.signal)
+      const events = needs.events.pending()
+      const request = { ...needs.read(), results, events }
+      const reply = await needs.controlPlane.report(request, needs.signal)
       await needs.results.markStored(reply.storedResults)
+      await needs.events.forget(reply.storedEvents)
       failing = ''
       backoff.reset()
       // More waits than one report holds, and the control plane is taking it.

@@ -37,6 +37,28 @@ export function formatClusterList(paint: Paint, clusters: Cluster[]): string[] {
   return formatTable(paint, header, rows)
 }
 
+/** Would a failover work now, and how the last change of leader went. */
+function formatReadiness(paint: Paint, cluster: Cluster): string[] {
+  const { readiness, last_failover: last } = cluster
+  const problems = readiness.checks.filter((check) => !check.ok)
+  const verdict: Cell = readiness.ready
+    ? { text: 'a failover would work now', style: 'green' }
+    : { text: 'a failover would not work now', style: 'yellow' }
+  const fields: [string, Cell][] = [['readiness', verdict]]
+  for (const check of problems) {
+    fields.push([`  ${check.name}`, check.message])
+    fields.push(['', check.fix])
+  }
+  if (last !== null) {
+    const kind = last.planned ? 'switchover' : 'failover'
+    const when = `${last.from} to ${last.to}, ${formatAge(last.at)}, ${last.gap_ms} ms`
+    fields.push([`last ${kind}`, when])
+    fields.push(['', last.reason])
+    fields.push(['  lost', last.receipt.statement])
+  }
+  return [...formatHeading(paint, 'Failover'), ...formatFields(paint, fields)]
+}
+
 export function formatEndpoints(paint: Paint, cluster: Cluster): string[] {
   if (cluster.endpoints.length === 0) return ['none yet']
   const rows = cluster.endpoints.map((endpoint): Cell[] => [
@@ -57,7 +79,7 @@ export function formatCluster(paint: Paint, cluster: Cluster): string[] {
     ['state', stateCell(cluster.state)],
     ['', cluster.message],
     ['PostgreSQL', spec.postgres_version],
-    ['durability', spec.durability],
+    ['durability', `${spec.durability}, ${spec.sensitivity} failover`],
     ['created', `${cluster.created_at} (${formatAge(cluster.created_at)})`],
     ['version', String(cluster.version)],
   ]
@@ -77,6 +99,7 @@ export function formatCluster(paint: Paint, cluster: Cluster): string[] {
     ),
     ...formatHeading(paint, 'Instances'),
     ...formatInstances(paint, cluster.instances),
+    ...formatReadiness(paint, cluster),
     ...formatHeading(paint, 'Endpoints'),
     ...formatEndpoints(paint, cluster),
     ...formatHeading(paint, 'Parameters'),

@@ -4,8 +4,14 @@ import { Command, CommanderError, Option } from 'commander'
 import * as api from './commands/api.ts'
 import * as clusterCreate from './commands/cluster-create.ts'
 import * as clusterDelete from './commands/cluster-delete.ts'
+import * as clusterFailover from './commands/cluster-failover.ts'
 import * as clusterList from './commands/cluster-list.ts'
+import * as clusterPause from './commands/cluster-pause.ts'
+import * as clusterRestart from './commands/cluster-restart.ts'
+import * as clusterResume from './commands/cluster-resume.ts'
+import * as clusterScale from './commands/cluster-scale.ts'
 import * as clusterShow from './commands/cluster-show.ts'
+import * as clusterSwitchover from './commands/cluster-switchover.ts'
 import * as clusterUndelete from './commands/cluster-undelete.ts'
 import * as clusterUpdate from './commands/cluster-update.ts'
 import * as dbCreate from './commands/db-create.ts'
@@ -52,6 +58,12 @@ const COMMANDS = [
   clusterUpdate,
   clusterDelete,
   clusterUndelete,
+  clusterSwitchover,
+  clusterFailover,
+  clusterRestart,
+  clusterScale,
+  clusterPause,
+  clusterResume,
   uri,
   psql,
   dbCreate,

@@ -4,7 +4,11 @@
 import type { Sensitivity } from './host-spec.ts'
 
 /** Patroni's settings that the waits below depend on; render/patroni.ts writes the same ones. */
-export const PATRONI_TIMING = { ttlSeconds: 20, loopWaitSeconds: 1, retryTimeoutSeconds: 3 } as const
+export const PATRONI_TIMING = {
+  ttlSeconds: 20,
+  loopWaitSeconds: 1,
+  retryTimeoutSeconds: 3,
+} as const
 
 export interface SensitivityLimits {
   /** A host not heard by a majority of the others for this long is taken for dead. */

@@ -83,6 +83,8 @@ const LocalInstance = Type.Object({
   name: Type.String({ maxLength: 64 }),
   service: Name,
   dataDirectory: RelativePath,
+  /** Directory of PostgreSQL's programs, as the agent reported it. */
+  binDirectory: Type.String({ pattern: '^/[A-Za-z0-9_./-]+$', maxLength: 120 }),
   postgresPort: Type.Integer({ minimum: 1, maximum: 65_535 }),
 })
 

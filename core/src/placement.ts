@@ -9,6 +9,8 @@ export interface PlacementHost {
   role: HostRole
   /** Instances and gateways of all clusters on it. */
   load: number
+  /** Instances of this very cluster on it, when one is added to those it has. Default 0. */
+  ownInstances?: number
   takenPorts: ReadonlySet<number>
 }
 
@@ -51,6 +53,7 @@ function chooseHosts(
   if (hosts.length === 0) throw new HowdahError('no-capacity', 'no host is online')
   const ordered = [...hosts].sort(
     (a, b) =>
+      (a.ownInstances ?? 0) - (b.ownInstances ?? 0) ||
       Number(a.role !== role) - Number(b.role !== role) ||
       a.load - b.load ||
       a.name.localeCompare(b.name),
@@ -92,9 +95,18 @@ function gatewayBlock(taken: Set<number>, host: string): GatewayPorts {
   throw new HowdahError('no-capacity', `host ${host} has no free port block for a gateway`)
 }
 
+/** The lowest numbers that are free: demo-2 that was removed is followed by another demo-2. */
+function freeNumbers(taken: readonly number[], count: number): number[] {
+  const numbers: number[] = []
+  for (let number = 1; numbers.length < count; number += 1) {
+    if (!taken.includes(number)) numbers.push(number)
+  }
+  return numbers
+}
+
 export function placeCluster(
   hosts: readonly PlacementHost[],
-  wanted: { instances: number; gateways: number },
+  wanted: { instances: number; gateways: number; takenNumbers?: readonly number[] },
 ): { instances: PlacedInstance[]; gateways: PlacedGateway[] } {
   const taken = new Map(hosts.map((host) => [host.id, new Set(host.takenPorts)]))
   const portsOf = (host: PlacementHost) => taken.get(host.id) as Set<number>
@@ -102,8 +114,9 @@ export function placeCluster(
     const said = `${wanted.gateways} gateways need as many hosts, ${hosts.length} are online`
     throw new HowdahError('no-capacity', said)
   }
+  const numbers = freeNumbers(wanted.takenNumbers ?? [], wanted.instances)
   const instances = chooseHosts(hosts, 'data', wanted.instances).map((host, index) => ({
-    number: index + 1,
+    number: numbers[index] as number,
     hostId: host.id,
     postgresPort: firstFree(
       portsOf(host),

@@ -152,6 +152,18 @@ export const TaskAction = Type.Union([
     pauseTimeoutMs: Type.Integer({ minimum: 100, maximum: 60_000 }),
     holdMsMax: Type.Integer({ minimum: 100, maximum: 120_000 }),
   }),
+  /**
+   * Takes a replica out of the read endpoint and waits until its readers are gone, or puts it back. It comes back by
+   * itself after `drainMsMax`, and when the agent restarts. Returns `{ sessions }` that are left.
+   */
+  Type.Object({
+    kind: Type.Literal('gateway-drain'),
+    gatewayId: Type.String(),
+    instance: Type.String({ maxLength: 64 }),
+    drain: Type.Boolean(),
+    waitMs: Type.Integer({ minimum: 0, maximum: 60_000 }),
+    drainMsMax: Type.Integer({ minimum: 100, maximum: 600_000 }),
+  }),
   /** Lets go of the clients if they are held. Returns the HoldReport of the last hold. */
   Type.Object({ kind: Type.Literal('gateway-release'), gatewayId: Type.String() }),
   /** Removes `data/<name>` for good. Refused while a service of the applied spec uses it. */
@@ -201,6 +213,35 @@ export const SyncReply = Type.Object({
   tasks: Type.Array(Task),
 })
 
+/**
+ * What an agent did or saw by itself while it guarded a cluster; kept on its disk until it is stored, as the
+ * control plane may be away when it matters most.
+ */
+export const GuardEvent = Type.Object({
+  id: Type.String({ pattern: '^[0-9a-f-]{36}$' }),
+  clusterId: Type.String({ maxLength: 64 }),
+  at: Type.String({ format: 'date-time' }),
+  kind: Type.Enum([
+    /** The agent of the leader's host, or a majority of the others, found it dead or silent. */
+    'leader-lost',
+    /** A gateway points at another instance, which accepts writes. */
+    'leader-changed',
+    /** How far the WAL of a fenced instance goes, read from its disk. */
+    'wal-end-read',
+  ]),
+  /** The instance that it is about: the lost one, the new leader, the fenced one. */
+  instance: Type.String({ maxLength: 64 }),
+  message: Type.String({ maxLength: 500 }),
+  /** leader-changed: since nobody could write through this gateway, and whether clients were held on purpose. */
+  gapMs: Type.Optional(Type.Integer({ minimum: 0 })),
+  planned: Type.Optional(Type.Boolean()),
+  from: Type.Optional(Type.String({ maxLength: 64 })),
+  gateway: Type.Optional(Type.String({ maxLength: 64 })),
+  /** leader-changed: where the new timeline began; wal-end-read: the end of the old one. */
+  timeline: Type.Optional(Type.Integer({ minimum: 0 })),
+  lsn: Type.Optional(Type.String({ pattern: '^[0-9]{1,20}$' })),
+})
+
 /** Sent at once when something changed, and every 10 s as a heartbeat. */
 export const ReportRequest = Type.Object({
   /** The newest spec that is fully applied; -1 for none. */
@@ -209,13 +250,18 @@ export const ReportRequest = Type.Object({
   applyError: Type.String({ maxLength: 4000 }),
   services: Type.Array(ServiceStatus, { maxItems: 500 }),
   results: Type.Array(TaskResult, { maxItems: 100 }),
+  events: Type.Array(GuardEvent, { maxItems: 200 }),
 })
-/** Results that the control plane has stored; the agent may forget them. */
-export const ReportReply = Type.Object({ storedResults: Type.Array(Type.String()) })
+/** Results and events that the control plane has stored; the agent may forget them. */
+export const ReportReply = Type.Object({
+  storedResults: Type.Array(Type.String()),
+  storedEvents: Type.Array(Type.String()),
+})
 
 export type HostFacts = Static<typeof HostFacts>
 export type PatroniStatus = Static<typeof PatroniStatus>
 export type ServiceStatus = Static<typeof ServiceStatus>
+export type GuardEvent = Static<typeof GuardEvent>
 export type TaskAction = Static<typeof TaskAction>
 export type Task = Static<typeof Task>
 export type TaskResult = Static<typeof TaskResult>

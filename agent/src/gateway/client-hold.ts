@@ -24,6 +24,8 @@ export interface ClientHold {
   /** Must be called with each leader that accepts writes, after the switch points at it. */
   onWritable(leader: string): Promise<void>
   release(by: HoldReport['releasedBy']): Promise<HoldReport>
+  /** When the present hold began (performance.now); undefined: nobody is held. */
+  heldSinceMs(): number | undefined
 }
 
 interface Hold {
@@ -75,6 +77,7 @@ export function makeClientHold(
 
   return {
     release,
+    heldSinceMs: () => hold?.startedMs,
     async start(fromLeader, pauseTimeoutMs, holdMsMax) {
       if (hold !== undefined) return { ...NOTHING, reason: 'clients are held already' }
       const console = await openConsole(cluster, pooler)

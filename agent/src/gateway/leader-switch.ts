@@ -6,10 +6,12 @@ import type { WatchedCluster } from '@howdah/core/host-spec.ts'
 import pg from 'pg'
 import type { Logger } from 'pino'
 import type { ClusterWatch } from '../dcs/cluster-watch.ts'
+import type { EventStore } from '../event-store.ts'
 import { pause } from '../wake.ts'
 import { type HoldReport, makeClientHold, resumeSurely } from './client-hold.ts'
 import { commandHaproxy, cutCommands, switchCommands } from './haproxy-runtime.ts'
 import { openConsole, type PoolerAddress } from './pgbouncer-admin.ts'
+import { makeReplicaDrains, type ReplicaDrains } from './replica-drain.ts'
 
 type Gateway = WatchedCluster['localGateways'][number]
 type Instance = WatchedCluster['instances'][number]
@@ -20,6 +22,7 @@ const CONNECT_TIMEOUT_MS = 1000
 const ASK_TIMEOUT_MS = 1000
 /** What HAProxy has is compared with what it should have this often: it may have been restarted. */
 const RESYNC_MS = 500
+const HISTORY_TIMEOUT_MS = 10_000
 
 export interface LeaderSwitch {
   gatewayId: string
@@ -27,6 +30,7 @@ export interface LeaderSwitch {
   hold(pauseTimeoutMs: number, holdMsMax: number): Promise<HoldReport>
   /** Lets go, whatever was going on. Returns the report of the last hold. */
   release(): Promise<HoldReport>
+  drain: ReplicaDrains['drain']
   done: Promise<void>
 }
 
@@ -35,6 +39,7 @@ interface Needs {
   gateway: Gateway
   watch: ClusterWatch
   rootPath: string
+  events: EventStore
   log: Logger
   signal: AbortSignal
 }
@@ -46,21 +51,31 @@ export function startLeaderSwitch(needs: Needs): LeaderSwitch {
   const readPooler: PoolerAddress = { address: gateway.address, port: gateway.readPort }
   const servers = cluster.instances.map((instance) => instance.name)
   const hold = makeClientHold(cluster, writePooler, log.child({ gateway: gateway.name }))
+  const drains = makeReplicaDrains(socket, cluster, readPooler)
   let pointsTo: string | undefined
   let lastLeader: string | undefined
+  let lostMs = performance.now()
 
   async function point(leader: string | undefined): Promise<void> {
     const before = pointsTo
     await commandHaproxy(socket, switchCommands(servers, leader))
     pointsTo = leader
+    if (leader === undefined && before !== undefined) lostMs = performance.now()
     if (leader !== before) log.info({ gateway: gateway.name, from: before, to: leader }, 'switched')
   }
 
   async function onWritable(leader: string): Promise<void> {
     const before = lastLeader
+    // A key that went from hand to hand: nobody was seen to be gone in between.
+    if (pointsTo !== undefined) lostMs = performance.now()
     await point(leader)
     lastLeader = leader
+    const held = hold.heldSinceMs()
     await hold.onWritable(leader)
+    if (before !== undefined && before !== leader) {
+      const gapMs = Math.max(0, Math.round(performance.now() - (held ?? lostMs)))
+      void tellChange(needs, { leader, before, gapMs, planned: held !== undefined })
+    }
     // Readers of the instance that leads now are handed over to replicas, as their transactions end.
     if (before !== undefined) void reconnect(cluster, readPooler).catch(() => undefined)
   }
@@ -68,6 +83,7 @@ export function startLeaderSwitch(needs: Needs): LeaderSwitch {
   const done = (async () => {
     // Whatever an agent before us held: a pause must not outlive the one who knows why.
     await resumeSurely(cluster, writePooler, log, 1)
+    await drains.endAll().catch(() => undefined)
     await followLeader(needs, socket, servers, () => pointsTo, point, onWritable)
     await hold.release('asked')
   })()
@@ -77,8 +93,36 @@ export function startLeaderSwitch(needs: Needs): LeaderSwitch {
     hold: (pauseTimeoutMs, holdMsMax) =>
       hold.start(watch.view()?.leader?.name ?? '', pauseTimeoutMs, holdMsMax),
     release: () => hold.release('asked'),
+    drain: drains.drain,
     done,
   }
+}
+
+/** Patroni writes where the new timeline began a moment after it began: the story waits for it, nobody else does. */
+async function tellChange(
+  { cluster, gateway, watch, events, signal }: Needs,
+  change: { leader: string; before: string; gapMs: number; planned: boolean },
+): Promise<void> {
+  const deadlineMs = performance.now() + HISTORY_TIMEOUT_MS
+  const history = () => {
+    const last = watch.view()?.lastTimeline
+    return last?.newLeader === change.leader ? last : undefined
+  }
+  while (history() === undefined && performance.now() < deadlineMs && !signal.aborted) {
+    await pause(RESYNC_MS, signal)
+  }
+  const found = history()
+  await events.add({
+    clusterId: cluster.id,
+    kind: 'leader-changed',
+    instance: change.leader,
+    from: change.before,
+    gateway: gateway.name,
+    planned: change.planned,
+    gapMs: change.gapMs,
+    message: `${gateway.name} points at it, ${change.gapMs} ms after it pointed at ${change.before}`,
+    ...(found === undefined ? {} : { timeline: found.timeline, lsn: found.switchLsn }),
+  })
 }
 
 async function reconnect(cluster: WatchedCluster, pooler: PoolerAddress): Promise<void> {
@@ -111,7 +155,11 @@ async function followLeader(
           await onWritable(leader)
           continue
         }
-      } else if (leader === undefined && pointsTo() !== undefined && watch.silentMs() < RESYNC_MS * 4) {
+      } else if (
+        leader === undefined &&
+        pointsTo() !== undefined &&
+        watch.silentMs() < RESYNC_MS * 4
+      ) {
         // Nobody leads: new connections wait in the pooler rather than meet a dying instance.
         const gone = pointsTo() as string
         await point(undefined)

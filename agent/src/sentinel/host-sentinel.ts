@@ -5,6 +5,7 @@ import { judgeSilence, SENSITIVITY_LIMITS } from '@howdah/core/failover-rules.ts
 import type { WatchedCluster } from '@howdah/core/host-spec.ts'
 import type { Logger } from 'pino'
 import type { ClusterWatch, LeaderKey } from '../dcs/cluster-watch.ts'
+import type { EventStore } from '../event-store.ts'
 import { pause } from '../wake.ts'
 import type { ClusterHearing } from './heartbeats.ts'
 
@@ -15,6 +16,7 @@ export interface HostSentinelNeeds {
   cluster: WatchedCluster
   watch: ClusterWatch
   hearing: ClusterHearing
+  events: EventStore
   log: Logger
   signal: AbortSignal
 }
@@ -44,7 +46,7 @@ export async function runHostSentinel(needs: HostSentinelNeeds): Promise<void> {
     })
     if (verdict.say !== said) log.warn({ leader: leader.name, act: verdict.act }, verdict.say)
     said = verdict.say
-    if (verdict.act) await takeKey(needs, leader)
+    if (verdict.act) await takeKey(needs, leader, verdict.say)
   }
 }
 
@@ -53,10 +55,21 @@ async function ageOf(watch: ClusterWatch, leader: LeaderKey): Promise<number | u
 }
 
 /** Several agents come to the same verdict: the comparison lets one of them win, and the others do nothing. */
-async function takeKey({ watch, log }: HostSentinelNeeds, leader: LeaderKey): Promise<void> {
+async function takeKey(
+  { watch, log, events, cluster }: HostSentinelNeeds,
+  leader: LeaderKey,
+  reason: string,
+): Promise<void> {
   try {
     const deleted = await watch.deleteLeaderKey(leader)
     log.warn({ leader: leader.name, deleted }, 'took the leader key away')
+    if (!deleted) return
+    await events.add({
+      clusterId: cluster.id,
+      kind: 'leader-lost',
+      instance: leader.name,
+      message: reason,
+    })
   } catch (error) {
     log.error({ leader: leader.name, error: describeError(error) }, 'cannot reach the dcs')
   }

@@ -3,16 +3,22 @@
 // not wait for a lease. Patroni and the dcs decide who leads next.
 import { join } from 'node:path'
 import { describeError } from '@howdah/core/errors.ts'
-import { ISOLATION_FENCE_MS, judgePostmaster, SENSITIVITY_LIMITS } from '@howdah/core/failover-rules.ts'
+import {
+  ISOLATION_FENCE_MS,
+  judgePostmaster,
+  SENSITIVITY_LIMITS,
+} from '@howdah/core/failover-rules.ts'
 import { HOST_LAYOUT, type WatchedCluster } from '@howdah/core/host-spec.ts'
 import { PLATFORM_ROLES } from '@howdah/core/render/model.ts'
 import pg from 'pg'
 import type { Logger } from 'pino'
 import type { ClusterWatch } from '../dcs/cluster-watch.ts'
+import type { EventStore } from '../event-store.ts'
 import { pause } from '../wake.ts'
-import { fence, type FenceTarget } from './fence.ts'
+import { type FenceTarget, fence } from './fence.ts'
 import type { ClusterHearing } from './heartbeats.ts'
 import { findPostmaster, isRunning, type PostmasterId, wasShutDown } from './postmaster.ts'
+import { readWalEnd } from './wal-end.ts'
 
 const POLL_MS = 20
 const CANARY_MS = 1000
@@ -24,7 +30,10 @@ export interface SentinelNeeds {
   watch: ClusterWatch
   hearing: ClusterHearing
   rootPath: string
+  events: EventStore
   log: Logger
+  /** Whoever may read the data directory, when the agent is root. */
+  dropTo: { uid: number; gid: number } | undefined
   signal: AbortSignal
 }
 
@@ -35,7 +44,11 @@ export function startInstanceSentinel(needs: SentinelNeeds): { done: Promise<voi
     serviceDirectory: join(rootPath, HOST_LAYOUT.services, instance.service),
     dataDirectory: join(rootPath, instance.dataDirectory),
   }
-  const loops = [watchPostmaster(needs, target), runCanary(needs, target), watchIsolation(needs, target)]
+  const loops = [
+    watchPostmaster(needs, target),
+    runCanary(needs, target),
+    watchIsolation(needs, target),
+  ]
   return { done: Promise.all(loops).then(() => undefined) }
 }
 
@@ -64,16 +77,32 @@ async function watchPostmaster(needs: SentinelNeeds, target: FenceTarget): Promi
           switchoverPending: view?.failover !== undefined,
           paused: view?.paused === true,
         })
-        if (verdict.say !== said) log.warn({ instance: instance.name, act: verdict.act }, verdict.say)
+        if (verdict.say !== said)
+          log.warn({ instance: instance.name, act: verdict.act }, verdict.say)
         said = verdict.say
         if (verdict.act) {
           if (verdict.fence) await fence(target, verdict.say, log)
           await release(needs, key)
+          if (verdict.fence) await tellLoss(needs, target, verdict.say)
         } else known = gone
       }
     } else said = ''
     await pause(POLL_MS, signal)
   }
+}
+
+/** After the others may go on: how far this instance had come is read from its disk, before it is rewound. */
+async function tellLoss(
+  { events, cluster, instance, dropTo }: SentinelNeeds,
+  target: FenceTarget,
+  reason: string,
+): Promise<void> {
+  const event = { clusterId: cluster.id, instance: instance.name }
+  await events.add({ ...event, kind: 'leader-lost', message: reason })
+  const end = await readWalEnd(target.dataDirectory, instance.binDirectory, dropTo)
+  if (end === undefined) return
+  const message = `its WAL ends at ${end.lsn} on timeline ${end.timeline}`
+  await events.add({ ...event, kind: 'wal-end-read', message, ...end })
 }
 
 async function release(
@@ -112,8 +141,10 @@ async function runCanary(needs: SentinelNeeds, target: FenceTarget): Promise<voi
     const silentMs = performance.now() - healthySinceMs
     // A leader that has not written once may still be promoting: Patroni looks after that.
     if (wrote && key !== undefined && silentMs > limitMs) {
-      await fence(target, `no write for ${Math.round(silentMs)} ms`, log)
+      const reason = `no write for ${Math.round(silentMs)} ms`
+      await fence(target, reason, log)
       await release(needs, key)
+      await tellLoss(needs, target, reason)
       wrote = false
     }
     await pause(Math.max(50, CANARY_MS - (performance.now() - startedMs)), signal)
@@ -121,7 +152,10 @@ async function runCanary(needs: SentinelNeeds, target: FenceTarget): Promise<voi
   log.debug({ instance: instance.name }, 'canary stopped')
 }
 
-async function canWrite({ instance, rootPath }: SentinelNeeds, timeoutMs: number): Promise<boolean> {
+async function canWrite(
+  { instance, rootPath }: SentinelNeeds,
+  timeoutMs: number,
+): Promise<boolean> {
   const client = new pg.Client({
     host: join(rootPath, HOST_LAYOUT.run),
     port: instance.postgresPort,
@@ -146,7 +180,10 @@ async function canWrite({ instance, rootPath }: SentinelNeeds, timeoutMs: number
     return error instanceof pg.DatabaseError
   } finally {
     const { connection } = client as unknown as { connection?: { stream?: { destroy(): void } } }
-    await Promise.race([client.end().catch(() => undefined), pause(200, new AbortController().signal)])
+    await Promise.race([
+      client.end().catch(() => undefined),
+      pause(200, new AbortController().signal),
+    ])
     connection?.stream?.destroy()
   }
 }
@@ -164,7 +201,8 @@ async function watchIsolation(needs: SentinelNeeds, target: FenceTarget): Promis
     if (ownKey(needs) === undefined || watch.view()?.paused === true) continue
     if (!alone || silentMs < ISOLATION_FENCE_MS || !Number.isFinite(silentMs)) continue
     if (findPostmaster(target.dataDirectory) === undefined) continue
-    await fence(target, `cut off from the dcs and the other hosts for ${Math.round(silentMs)} ms`, log)
+    const reason = `cut off from the dcs and the other hosts for ${Math.round(silentMs)} ms`
+    await fence(target, reason, log)
+    await tellLoss(needs, target, reason)
   }
 }
-

@@ -53,6 +53,8 @@ export async function runTaskAction(
       const found = requireSwitch(context, action.gatewayId)
       return await found.hold(action.pauseTimeoutMs, action.holdMsMax)
     }
+    case 'gateway-drain':
+      return await requireSwitch(context, action.gatewayId).drain(action)
     case 'gateway-release':
       return await requireSwitch(context, action.gatewayId).release()
     default:

@@ -15,8 +15,9 @@ import {
 import { PageQuery, pageOf, ResourceRef } from '@howdah/core/contract/resource.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
 import { parseResourceName } from '@howdah/core/names.ts'
-import { PARAMETER_RULES, parseParameters } from '@howdah/core/parameters.ts'
+import { PARAMETER_RULES, parseParameters, requiresRestart } from '@howdah/core/parameters.ts'
 import { generatePassword } from '@howdah/core/scram.ts'
+import type { InstanceShare } from '@howdah/core/sizing.ts'
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { showCluster, showClusters } from '../clusters/cluster-view.ts'
@@ -33,7 +34,7 @@ import {
 import { type HostRow, hostState, listHosts, readDcs } from '../db/hosts.ts'
 import { insertOperation, listSteps, runningOperation, toOperation } from '../db/operations.ts'
 import { ensureSecret, readSecret } from '../db/secrets.ts'
-import { SECRET } from '../hosts/render-input.ts'
+import { parametersOf, SECRET } from '../hosts/render-input.ts'
 import { createCluster, DEFAULT_DATABASE, DEFAULT_ROLE } from '../operations/create-cluster.ts'
 import { deleteCluster } from '../operations/delete-cluster.ts'
 import type { OperationDefinition } from '../operations/operation.ts'
@@ -66,6 +67,7 @@ export async function startOperation(
   cluster: { id: string; name: string },
   title: string,
   input: unknown,
+  startAt: string | null = null,
 ) {
   const row = await insertOperation(tx, {
     kind: definition.kind,
@@ -75,6 +77,7 @@ export async function startOperation(
     input,
     steps: definition.steps,
     createdBy: userOf(request).name,
+    startAt,
   })
   const operation = toOperation(row, await listSteps(tx, [row.id]))
   return { operation, headers: { location: `/v1/operations/${row.id}` } }
@@ -115,6 +118,7 @@ async function parseCreate(
     gateways: body.gateways ?? 1,
     durability,
     sensitivity: body.sensitivity ?? 'balanced',
+    maintenance: false,
     parameters: parseParameters(body.parameters ?? {}),
     labels: body.labels ?? {},
   }
@@ -250,6 +254,18 @@ function registerCreate({ app, platform }: Api): void {
   )
 }
 
+/** Whether a parameter that PostgreSQL reads only when it starts gets another value. */
+function needsRestart(row: ClusterRow, spec: ClusterSpec): boolean {
+  if (row.share === null) return false
+  const valuesOf = (of: ClusterSpec) =>
+    new Map(parametersOf(of, row.share as InstanceShare).map(({ name, value }) => [name, value]))
+  const before = valuesOf(row.spec)
+  const after = valuesOf(spec)
+  return [...new Set([...before.keys(), ...after.keys()])].some(
+    (name) => requiresRestart(name) && before.get(name) !== after.get(name),
+  )
+}
+
 async function changeSpec(
   tx: Queryable,
   request: FastifyRequest,
@@ -273,7 +289,8 @@ async function changeSpec(
   const changed = await updateClusterSpec(tx, row.id, row.version, spec)
   if (changed === undefined) throw new HowdahError('version-mismatch', 'changed meanwhile')
   const title = `update cluster ${row.name}`
-  const started = await startOperation(tx, request, updateCluster, row, title, {})
+  const input = { restart: needsRestart(row, spec) }
+  const started = await startOperation(tx, request, updateCluster, row, title, input)
   return {
     status: 202,
     headers: { ...started.headers, etag: etag(changed.version) },

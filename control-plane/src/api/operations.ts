@@ -13,6 +13,7 @@ import {
   requestCancel,
   resetForRetry,
   runningOperation,
+  setOperationState,
   toOperation,
 } from '../db/operations.ts'
 import { mutate } from './mutation.ts'
@@ -98,7 +99,10 @@ export function registerOperations({ app, platform, operations }: Api): void {
       mutate(platform, request, reply, async (tx) => {
         const row = await requireOperation(tx, request.params.operation)
         const definition = operations.get(row.kind)
-        if (row.state === 'pending' || row.state === 'running') {
+        if (row.state === 'scheduled') {
+          const message = `${row.title}: cancelled before it started`
+          await setOperationState(tx, row, { state: 'cancelled', message })
+        } else if (row.state === 'pending' || row.state === 'running') {
           if (definition?.undo === undefined) {
             throw new HowdahError('not-cancellable', `${row.title} cannot be undone half-way`)
           }

@@ -2,7 +2,9 @@
 
 import { clusterHealth, type ObservedInstance } from '@howdah/core/cluster-health.ts'
 import type { Cluster, Endpoint, Instance } from '@howdah/core/contract/clusters.ts'
+import { summarizeFailovers } from '@howdah/core/failovers.ts'
 import type { PatroniStatus, ServiceStatus } from '@howdah/core/protocol.ts'
+import { judgeReadiness } from '@howdah/core/readiness.ts'
 import type { Queryable } from '../database.ts'
 import {
   type ClusterRow,
@@ -11,9 +13,15 @@ import {
   listGateways,
   listInstances,
 } from '../db/clusters.ts'
-import { type HostRow, listHosts } from '../db/hosts.ts'
+import { listGuardEvents } from '../db/guard-events.ts'
+import { type HostRow, listHosts, readDcs } from '../db/hosts.ts'
 import { runningOperation } from '../db/operations.ts'
 import { parametersOf } from '../hosts/render-input.ts'
+
+/** A candidate further behind would make clients wait for its replay. */
+export const CANDIDATE_LAG_BYTES_MAX = 16 * 1024 * 1024
+/** Enough for the last change of leader, as told by three gateways and its hosts. */
+const GUARD_EVENTS_SHOWN = 50
 
 function serviceOf(host: HostRow | undefined, name: string): ServiceStatus | undefined {
   if (host?.online !== true) return undefined
@@ -74,6 +82,17 @@ function endpointsOf(
       endpoint('read-direct', readDirect),
       endpoint('stats', stats),
     ]
+  })
+}
+
+function silentHosts(
+  hosts: ReadonlyMap<string, HostRow>,
+  parts: readonly { host_id: string }[],
+): string[] {
+  const ids = [...new Set(parts.map((part) => part.host_id))]
+  return ids.flatMap((id) => {
+    const host = hosts.get(id)
+    return host === undefined || host.online ? [] : [host.name]
   })
 }
 
@@ -138,17 +157,27 @@ function toInstance(
 /** `available` in the database means "should be working"; what is shown is what is observed. */
 export async function showClusters(db: Queryable, rows: readonly ClusterRow[]): Promise<Cluster[]> {
   const hosts = await hostsById(db)
+  const dcsMembers = (await readDcs(db)).members.map((member) => ({
+    name: member.name,
+    ready: serviceOf(hosts.get(member.host_id), 'etcd')?.ready === true,
+  }))
   const shown: Cluster[] = []
   for (const row of rows) {
     const instances = await listInstances(db, row.id)
     const gateways = await listGateways(db, row.id)
     const leader = leaderOf(hosts, instances)
     const leaderStatus = leader === undefined ? undefined : patroniOf(hosts, leader)
-    const health = clusterHealth(
-      observe(hosts, instances),
-      gateways.map((gateway) => ({ name: gateway.name, ready: isGatewayReady(hosts, gateway) })),
-    )
+    const observed = observe(hosts, instances)
+    const observedGateways = gateways.map((gateway) => ({
+      name: gateway.name,
+      ready: isGatewayReady(hosts, gateway),
+    }))
+    const health = clusterHealth(observed, observedGateways)
     const working = row.state === 'available'
+    const failovers = summarizeFailovers(
+      await listGuardEvents(db, row.id, GUARD_EVENTS_SHOWN),
+      row.spec.durability,
+    )
     shown.push({
       id: row.id,
       name: row.name,
@@ -159,6 +188,16 @@ export async function showClusters(db: Queryable, rows: readonly ClusterRow[]): 
       endpoints: row.state === 'deleted' ? [] : endpointsOf(hosts, gateways),
       instances: instances.map((instance) => toInstance(hosts, instance, leaderStatus)),
       parameters: row.share === null ? [] : parametersOf(row.spec, row.share),
+      readiness: judgeReadiness({
+        durability: row.spec.durability,
+        instances: observed,
+        gateways: observedGateways,
+        dcsMembers,
+        silentHosts: silentHosts(hosts, [...instances, ...gateways]),
+        maintenance: row.spec.maintenance,
+        lagBytesMax: CANDIDATE_LAG_BYTES_MAX,
+      }),
+      last_failover: failovers[0] ?? null,
       running_operation_id: (await runningOperation(db, row.id)) ?? null,
       created_at: row.created_at.toISOString(),
       deleted_at: row.deleted_at?.toISOString() ?? null,

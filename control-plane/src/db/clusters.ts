@@ -171,6 +171,19 @@ export async function listGateways(db: Queryable, clusterId?: string): Promise<G
   return rows
 }
 
+export async function isClusterOnHost(
+  db: Queryable,
+  clusterId: string,
+  hostId: string,
+): Promise<boolean> {
+  const { rows } = await db.query<{ here: boolean }>(
+    `select exists (select 1 from instance where cluster_id = $1 and host_id = $2)
+       or exists (select 1 from gateway where cluster_id = $1 and host_id = $2) as here`,
+    [clusterId, hostId],
+  )
+  return rows[0]?.here === true
+}
+
 export async function insertPlacement(
   tx: Queryable,
   cluster: { id: string; name: string },
@@ -255,6 +268,18 @@ export async function setActive(
     [clusterId, active],
   )
   return rows.map((row) => row.host_id)
+}
+
+export async function setInstanceActive(tx: Queryable, id: string, active: boolean): Promise<void> {
+  await tx.query('update instance set active = $2 where id = $1', [id, active])
+}
+
+export async function releaseInstancePorts(tx: Queryable, id: string): Promise<void> {
+  await tx.query('delete from port_allocation where owner = $1', [id])
+}
+
+export async function deleteInstance(tx: Queryable, id: string): Promise<void> {
+  await tx.query('delete from instance where id = $1', [id])
 }
 
 export async function setGatewayPorts(

@@ -15,6 +15,8 @@ export interface NewOperation {
   input: unknown
   steps: readonly { name: string; title: string }[]
   createdBy: string
+  /** Not before this moment; until then the operation is in nobody's way. */
+  startAt?: string | null
 }
 
 export interface OperationRow {
@@ -56,13 +58,15 @@ export async function insertOperation(
   tx: Queryable,
   operation: NewOperation,
 ): Promise<OperationRow> {
-  if (operation.clusterId !== null) await refuseSecond(tx, operation.clusterId)
+  const scheduled = operation.startAt != null
+  if (operation.clusterId !== null && !scheduled) await refuseSecond(tx, operation.clusterId)
   const id = newId('operation')
   let row: OperationRow
   try {
     const { rows } = await tx.query<OperationRow>(
-      `insert into operation (id, kind, title, state, cluster_id, cluster_name, input, created_by)
-       values ($1, $2, $3, 'pending', $4, $5, $6, $7) returning ${COLUMNS}`,
+      `insert into operation
+         (id, kind, title, state, cluster_id, cluster_name, input, created_by, start_at)
+       values ($1, $2, $3, $8, $4, $5, $6, $7, $9) returning ${COLUMNS}`,
       [
         id,
         operation.kind,
@@ -71,6 +75,8 @@ export async function insertOperation(
         operation.clusterName,
         JSON.stringify(operation.input),
         operation.createdBy,
+        scheduled ? 'scheduled' : 'pending',
+        operation.startAt ?? null,
       ],
     )
     row = rows[0] as OperationRow
@@ -82,7 +88,7 @@ export async function insertOperation(
   }
   await insertSteps(tx, id, operation.steps)
   await addEvent(tx, {
-    kind: 'operation.pending',
+    kind: scheduled ? 'operation.scheduled' : 'operation.pending',
     message: operation.title,
     clusterId: operation.clusterId,
     operationId: id,
@@ -188,6 +194,19 @@ export function toOperation(row: OperationRow, steps: readonly StepRow[]): Opera
     started_at: row.started_at?.toISOString() ?? null,
     ended_at: row.ended_at?.toISOString() ?? null,
   }
+}
+
+/** Makes what is due pending; one whose cluster is busy waits for the next look. */
+export async function startDueOperations(db: Queryable): Promise<void> {
+  await db.query(
+    `update operation o set state = 'pending'
+     where state = 'scheduled' and start_at <= now() and not exists (
+       select 1 from operation other
+       where other.cluster_id = o.cluster_id and other.state in ('pending', 'running'))
+     and id = (select min(id) from operation first
+       where first.cluster_id = o.cluster_id and first.state = 'scheduled'
+         and first.start_at <= now())`,
+  )
 }
 
 /** Pending operations, oldest first: what a worker starts. */

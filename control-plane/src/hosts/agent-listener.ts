@@ -8,6 +8,7 @@ import { isId, newId } from '@howdah/core/ids.ts'
 import {
   EnrolReply,
   EnrolRequest,
+  type GuardEvent,
   PROTOCOL_PATH,
   RenewReply,
   RenewRequest,
@@ -22,7 +23,10 @@ import { answerUnreadable, makeErrorHandler } from '../api/error-handler.ts'
 import { refuseUnstorableText } from '../api/validation.ts'
 import { type Authority, signRequest } from '../certificates.ts'
 import { notifyChange } from '../changes.ts'
+import type { Queryable } from '../database.ts'
+import { isClusterOnHost } from '../db/clusters.ts'
 import { addEvent } from '../db/events.ts'
+import { insertGuardEvent } from '../db/guard-events.ts'
 import {
   findHost,
   type HostRow,
@@ -183,11 +187,12 @@ async function report(
   platform: Platform,
   host: HostRow,
   body: ReportRequest,
-): Promise<{ storedResults: string[] }> {
+): Promise<ReportReply> {
   await platform.database.transaction(async (tx) => {
     await recordReport(tx, host.id, body)
     for (const result of body.results) await recordResult(tx, host.id, result)
     await notifyChange(tx, `report:${host.id}`)
+    for (const event of body.events) await storeGuardEvent(tx, host, event)
     if (!host.online) {
       await addEvent(tx, {
         kind: 'host.online',
@@ -196,5 +201,21 @@ async function report(
       })
     }
   })
-  return { storedResults: body.results.map((result) => result.id) }
+  return {
+    storedResults: body.results.map((result) => result.id),
+    storedEvents: body.events.map((event) => event.id),
+  }
+}
+
+/** Only of clusters that have something on this host: a host cannot tell stories about others. */
+async function storeGuardEvent(tx: Queryable, host: HostRow, event: GuardEvent): Promise<void> {
+  if (!(await isClusterOnHost(tx, event.clusterId, host.id))) return
+  if (!(await insertGuardEvent(tx, host.id, event))) return
+  await addEvent(tx, {
+    kind: `guard.${event.kind}`,
+    message: `${event.instance}: ${event.message}`,
+    clusterId: event.clusterId,
+    hostId: host.id,
+    data: { ...event },
+  })
 }

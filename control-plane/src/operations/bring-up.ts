@@ -4,7 +4,13 @@ import { isFollowing } from '@howdah/core/cluster-health.ts'
 import { quoteIdentifier, quoteLiteral } from '@howdah/core/names.ts'
 import { dcsPrefix, PLATFORM_ROLES } from '@howdah/core/render/model.ts'
 import { scramVerifier } from '@howdah/core/scram.ts'
-import { hostsById, isGatewayReady, leaderOf, observe, patroniOf } from '../clusters/cluster-view.ts'
+import {
+  hostsById,
+  isGatewayReady,
+  leaderOf,
+  observe,
+  patroniOf,
+} from '../clusters/cluster-view.ts'
 import { runOnLeader, type Statement, statement } from '../clusters/leader-sql.ts'
 import {
   findCluster,

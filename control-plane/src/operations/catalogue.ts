@@ -7,8 +7,11 @@ import { deleteCluster } from './delete-cluster.ts'
 import { deleteDatabase } from './delete-database.ts'
 import { deleteRole } from './delete-role.ts'
 import type { Operations } from './engine.ts'
+import { failover } from './failover.ts'
 import type { OperationDefinition } from './operation.ts'
+import { restartCluster } from './restart-cluster.ts'
 import { rotatePassword } from './rotate-password.ts'
+import { scaleCluster } from './scale-cluster.ts'
 import { switchover } from './switchover.ts'
 import { undeleteCluster } from './undelete-cluster.ts'
 import { updateCluster } from './update-cluster.ts'
@@ -25,6 +28,9 @@ const ALL: readonly OperationDefinition<never>[] = [
   deleteRole,
   rotatePassword,
   switchover,
+  failover,
+  restartCluster,
+  scaleCluster,
 ]
 
 export const operations: Operations = new Map(

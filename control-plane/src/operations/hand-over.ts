@@ -3,7 +3,7 @@
 // when the new leader writes, or when time is up: a control plane that dies here holds nobody.
 import { HowdahError } from '@howdah/core/errors.ts'
 import type { PatroniStatus } from '@howdah/core/protocol.ts'
-import { hostsById, leaderOf, observe } from '../clusters/cluster-view.ts'
+import { CANDIDATE_LAG_BYTES_MAX, hostsById, leaderOf, observe } from '../clusters/cluster-view.ts'
 import { findLeader, type Leader, runOnLeader, statement } from '../clusters/leader-sql.ts'
 import { findCluster, type GatewayRow, listGateways, listInstances } from '../db/clusters.ts'
 import { readSecrets } from '../db/secrets.ts'
@@ -15,7 +15,6 @@ import type { StepContext } from './operation.ts'
 export const TRANSACTION_MS_MAX = 2000
 const PAUSE_TIMEOUT_MS = 2000
 const HOLD_MS_MAX = 15_000
-const LAG_BYTES_MAX = 16 * 1024 * 1024
 const NEW_LEADER_TIMEOUT_MS = 30_000
 
 export interface HandOverReport {
@@ -85,7 +84,7 @@ function unfitReason(
   if (!patroni.streaming) return `does not stream (${patroni.state})`
   if (synchronous && patroni.role !== 'sync-replica') return 'is not the synchronous replica'
   const lag = BigInt(leader?.walPosition ?? '0') - BigInt(patroni.walPosition ?? '0')
-  return lag > LAG_BYTES_MAX ? `lags by ${lag} bytes` : ''
+  return lag > CANDIDATE_LAG_BYTES_MAX ? `lags by ${lag} bytes` : ''
 }
 
 /** Throws `wrong-state` naming the oldest transaction when one is older than a hold can wait for. */
@@ -111,20 +110,24 @@ export async function refuseLongTransactions(step: StepContext): Promise<void> {
  * The change itself. A step that runs again after a crash finds either the old leader, and does it all again, or
  * another one, and only reports. Any failure lets the clients go first.
  */
-export async function handOver(step: StepContext, from: string, to: string): Promise<HandOverReport> {
+export async function handOver(
+  step: StepContext,
+  from: string,
+  to: string,
+): Promise<HandOverReport> {
   const gateways = await listGateways(step.database, step.clusterId)
   const leader = await findLeader(step, step.clusterId)
   if (leader === undefined) throw new HowdahError('wrong-state', 'no instance leads now')
   if (leader.instance.name === from) {
     try {
-      await holdAll(step, gateways)
+      await holdGateways(step, gateways)
       await switchLeader(step, leader, to)
     } catch (error) {
-      await releaseAll(step, gateways)
+      await releaseGateways(step, gateways)
       throw error
     }
   }
-  const reports = await releaseAll(step, gateways)
+  const reports = await releaseGateways(step, gateways)
   return {
     from,
     to,
@@ -139,7 +142,10 @@ export async function handOver(step: StepContext, from: string, to: string): Pro
   }
 }
 
-async function holdAll(step: StepContext, gateways: readonly GatewayRow[]): Promise<void> {
+export async function holdGateways(
+  step: StepContext,
+  gateways: readonly GatewayRow[],
+): Promise<void> {
   const results = await Promise.all(
     gateways.map((gateway) =>
       runTask<HoldReport>(step, {
@@ -160,7 +166,7 @@ async function holdAll(step: StepContext, gateways: readonly GatewayRow[]): Prom
   throw new HowdahError('wrong-state', `${refused.reason}: nothing was changed`)
 }
 
-async function releaseAll(step: StepContext, gateways: readonly GatewayRow[]) {
+export async function releaseGateways(step: StepContext, gateways: readonly GatewayRow[]) {
   return Promise.all(
     gateways.map(async (gateway) => ({
       name: gateway.name,

@@ -42,7 +42,10 @@ export async function place(step: StepContext): Promise<void> {
     await lockPorts(tx)
     const cluster = await findCluster(tx, step.clusterId)
     if (cluster === undefined) throw new Error('BUG: an operation outlived its cluster')
-    if ((await listInstances(tx, cluster.id)).length > 0) return
+    const present = await listInstances(tx, cluster.id)
+    const missing = cluster.spec.instances - present.length
+    const isNew = present.length === 0
+    if (missing <= 0) return
     const candidates = usable(await hostsById(tx), cluster.spec.postgres_version)
     const all = [...(await listInstances(tx)), ...(await listGateways(tx))]
     const ports = await takenPorts(tx)
@@ -52,15 +55,23 @@ export async function place(step: StepContext): Promise<void> {
         name: host.name,
         role: host.role,
         load: all.filter((row) => row.host_id === host.id).length,
+        ownInstances: present.filter((row) => row.host_id === host.id).length,
         takenPorts: ports.get(host.id) ?? new Set(),
       })),
-      cluster.spec,
+      {
+        instances: missing,
+        gateways: isNew ? cluster.spec.gateways : 0,
+        takenNumbers: present.map((row) => row.number),
+      },
     )
     const used = new Set(placed.instances.map((instance) => instance.hostId))
     const facts = candidates.flatMap((host) =>
       used.has(host.id) && host.facts !== null ? [host.facts] : [],
     )
-    await setClusterShare(tx, cluster.id, instanceShare(facts, INSTANCE_SLOTS_PER_HOST))
+    // What an instance may use is decided once: parameters must not change because one more is placed.
+    if (isNew) {
+      await setClusterShare(tx, cluster.id, instanceShare(facts, INSTANCE_SLOTS_PER_HOST))
+    }
     await insertPlacement(tx, cluster, placed)
   })
   const instances = await listInstances(step.database, step.clusterId)

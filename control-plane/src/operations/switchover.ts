@@ -31,4 +31,6 @@ export const switchover: OperationDefinition<{ to: string | null }> = {
     })
     await step('wait-replicas', waitReplicas)
   },
+  // Until the hand-over nothing has changed, and the hand-over undoes itself.
+  undo: { steps: [], run: async () => {} },
 }

@@ -1,28 +1,34 @@
 // Applies a changed spec to a running cluster: parameters and durability live in the dcs, where every instance
-// reads them. Parameters that need a restart are applied at the next one; the step names them.
-
+// reads them. Where a parameter needs a restart, the instances are restarted one after the other.
 import { HowdahError } from '@howdah/core/errors.ts'
 import { PARAMETER_RULES, requiresRestart } from '@howdah/core/parameters.ts'
 import { dynamicConfiguration } from '@howdah/core/render/patroni.ts'
+import { hostsById, patroniOf } from '../clusters/cluster-view.ts'
 import { findLeader, runOnLeader, statement } from '../clusters/leader-sql.ts'
-import { type ClusterRow, findCluster, setClusterState } from '../db/clusters.ts'
+import { type ClusterRow, findCluster, listInstances, setClusterState } from '../db/clusters.ts'
 import { readSecrets } from '../db/secrets.ts'
 import { parametersOf, SECRET } from '../hosts/render-input.ts'
 import { runTask } from './agent-task.ts'
 import type { OperationDefinition, StepContext } from './operation.ts'
+import { ROLLING_RESTART_STEPS, rollingRestart } from './rolling-restart.ts'
 
 const LEADER_TIMEOUT_MS = 60_000
 const RELOAD_TIMEOUT_MS = 30_000
 
-export const updateCluster: OperationDefinition<Record<string, never>> = {
+/** `restart`: a parameter that PostgreSQL reads only when it starts has another value now. */
+export const updateCluster: OperationDefinition<{ restart: boolean }> = {
   kind: 'update-cluster',
   steps: [
     { name: 'change-configuration', title: 'changes the configuration in the dcs' },
     { name: 'wait-applied', title: 'waits until PostgreSQL has it' },
+    ...ROLLING_RESTART_STEPS,
   ],
-  async run({ step }) {
-    await step('change-configuration', changeConfiguration)
-    await step('wait-applied', waitApplied)
+  async run(operation) {
+    await operation.step('change-configuration', changeConfiguration)
+    const restart = await operation.step('wait-applied', (step) =>
+      waitApplied(step, operation.input.restart),
+    )
+    if (restart) await rollingRestart(operation, { kind: 'pending' })
   },
   failed: ({ database }, clusterId, reason) =>
     setClusterState(database, clusterId, 'available', `the last update failed: ${reason}`),
@@ -81,7 +87,8 @@ async function changeConfiguration(step: StepContext): Promise<void> {
   })
 }
 
-async function waitApplied(step: StepContext): Promise<void> {
+/** Returns whether an instance waits for a restart; in maintenance nothing restarts by itself. */
+async function waitApplied(step: StepContext, restart: boolean): Promise<boolean> {
   const cluster = await requireRow(step)
   const names = Object.keys(cluster.spec.parameters)
   const reloadable = names.filter((name) => !requiresRestart(name))
@@ -97,8 +104,17 @@ async function waitApplied(step: StepContext): Promise<void> {
     if (missing > 0) await step.say(`${missing} parameters are not read yet`)
     return missing > 0 ? undefined : true
   })
-  const pending = names.filter(requiresRestart)
-  await step.say(
-    pending.length === 0 ? 'applied' : `applied; a restart is needed for ${pending.join(', ')}`,
-  )
+  if (!restart || cluster.spec.maintenance) {
+    await step.say(restart ? 'applied; a restart waits for the end of the pause' : 'applied')
+    return false
+  }
+  const instances = await listInstances(step.database, step.clusterId)
+  const topics = instances.map((instance) => `report:${instance.host_id}`)
+  await step.until(topics, RELOAD_TIMEOUT_MS, async () => {
+    const hosts = await hostsById(step.database)
+    const pending = instances.filter((row) => patroniOf(hosts, row)?.pendingRestart === true)
+    await step.say(`${pending.length} of ${instances.length} instances know that they must restart`)
+    return pending.length === instances.length ? true : undefined
+  })
+  return true
 }

@@ -7,6 +7,7 @@ import {
   findOperation,
   listPendingIds,
   listSteps,
+  startDueOperations,
   takeDeadWorkers,
 } from '../db/operations.ts'
 import { type Operations, registerWorkflow } from './engine.ts'
@@ -45,6 +46,7 @@ export async function startWorker(platform: Platform, operations: Operations): P
   await beatWorker(database, config.workerId)
 
   const dispatch = singleFlight(log, 'dispatch failed', async () => {
+    await startDueOperations(database)
     for (const id of await listPendingIds(database)) {
       await startOrRewind(database, id, () =>
         DBOS.startWorkflow(workflow, { workflowID: id })(id).then(() => undefined),

@@ -24,6 +24,7 @@ export const ClusterSpec = Type.Object({
   gateways: Type.Integer({ minimum: 1, maximum: 3 }),
   durability: Durability,
   sensitivity: Sensitivity,
+  maintenance: Type.Boolean({ description: 'Paused: nothing fails over or restarts by itself' }),
   parameters: Parameters,
   labels: Labels,
 })
@@ -108,6 +109,44 @@ export const SizedParameter = Type.Object({
   reason: Type.String(),
 })
 
+const Lsn = Type.Union([Type.String(), Type.Null()], { description: 'Bytes, decimal' })
+
+/** What could be missing after a change of leader; `null`: not known yet. */
+export const LossReceipt = Type.Object({
+  from_lsn: Lsn,
+  to_lsn: Lsn,
+  bytes: Type.Union([Type.Integer(), Type.Null()], {
+    description: 'WAL that the new leader did not have',
+  }),
+  acknowledged_bytes: Type.Union([Type.Integer(), Type.Null()], {
+    description: 'Of it, what clients may have been told to be committed: an upper bound',
+  }),
+  statement: Type.String(),
+})
+
+export const Failover = Type.Object({
+  at: Timestamp,
+  from: Type.String(),
+  to: Type.String(),
+  planned: Type.Boolean(),
+  reason: Type.String(),
+  gap_ms: Type.Integer({ description: 'The longest that a gateway had nobody to write to' }),
+  gateways: Type.Array(Type.String()),
+  receipt: LossReceipt,
+})
+
+export const Readiness = Type.Object({
+  ready: Type.Boolean({ description: 'Whether a failover would work now' }),
+  checks: Type.Array(
+    Type.Object({
+      name: Type.String(),
+      ok: Type.Boolean(),
+      message: Type.String(),
+      fix: Type.String({ description: 'What to do; empty when it is fine' }),
+    }),
+  ),
+})
+
 export const Cluster = Type.Object({
   id: Type.String(),
   name: Type.String(),
@@ -118,6 +157,8 @@ export const Cluster = Type.Object({
   endpoints: Type.Array(Endpoint),
   instances: Type.Array(Instance),
   parameters: Type.Array(SizedParameter),
+  readiness: Readiness,
+  last_failover: Type.Union([Failover, Type.Null()]),
   running_operation_id: Type.Union([Type.String(), Type.Null()]),
   created_at: Timestamp,
   deleted_at: Type.Union([Timestamp, Type.Null()]),
@@ -127,8 +168,46 @@ export const Cluster = Type.Object({
 })
 
 const InstanceName = Type.String({ pattern: '^[a-z][a-z0-9-]{0,40}$' })
+/** With `dry_run` nothing changes: the reply says what would happen, or why it cannot. */
 export const Switchover = Type.Object(
-  { to: Type.Optional(InstanceName) },
+  {
+    to: Type.Optional(InstanceName),
+    at: Type.Optional(
+      Type.String({ format: 'date-time', description: 'Not before; at most 30 days ahead' }),
+    ),
+    dry_run: Type.Optional(Type.Boolean()),
+  },
+  { additionalProperties: false },
+)
+export const SwitchoverPlan = Type.Object({ from: Type.String(), to: Type.String() })
+export const FailoverRequest = Type.Object(
+  {
+    to: Type.Optional(InstanceName),
+    accept_loss: Type.Optional(
+      Type.Boolean({ description: 'Go on although acknowledged commits could be lost' }),
+    ),
+  },
+  { additionalProperties: false },
+)
+export const Restart = Type.Object(
+  {
+    instance: Type.Optional(InstanceName),
+    pending_only: Type.Optional(Type.Boolean({ description: 'Only instances that wait for one' })),
+  },
+  { additionalProperties: false },
+)
+export const Scale = Type.Object(
+  {
+    instances: Type.Integer({ minimum: 1, maximum: 5 }),
+    remove: Type.Optional(
+      Type.Array(InstanceName, {
+        maxItems: 4,
+        uniqueItems: true,
+        description:
+          'Which ones leave, when fewer are wanted or one is replaced; default: the last',
+      }),
+    ),
+  },
   { additionalProperties: false },
 )
 
@@ -204,6 +283,9 @@ export type ClusterDelete = Static<typeof ClusterDelete>
 export type ClusterState = (typeof CLUSTER_STATES)[number]
 export type Cluster = Static<typeof Cluster>
 export type ClusterAccepted = Static<typeof ClusterAccepted>
+export type SwitchoverPlan = Static<typeof SwitchoverPlan>
+export type Failover = Static<typeof Failover>
+export type Readiness = Static<typeof Readiness>
 export type Credentials = Static<typeof Credentials>
 export type Durability = Static<typeof Durability>
 export type Endpoint = Static<typeof Endpoint>

@@ -2,7 +2,14 @@
 import { type Static, Type } from 'typebox'
 import { Timestamp } from './resource.ts'
 
-export const OPERATION_STATES = ['pending', 'running', 'succeeded', 'failed', 'cancelled'] as const
+export const OPERATION_STATES = [
+  'scheduled',
+  'pending',
+  'running',
+  'succeeded',
+  'failed',
+  'cancelled',
+] as const
 export const OperationState = Type.Enum([...OPERATION_STATES])
 
 export const OperationStep = Type.Object({

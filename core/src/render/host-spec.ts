@@ -32,8 +32,6 @@ export function renderHostSpec(
     files: parts.flatMap((part) => part.files),
     services: parts.flatMap((part) => part.services),
     clusters:
-      dcs === undefined
-        ? []
-        : clusters.map((cluster) => renderWatchedCluster(cluster, host, dcs)),
+      dcs === undefined ? [] : clusters.map((cluster) => renderWatchedCluster(cluster, host, dcs)),
   }
 }

@@ -29,7 +29,7 @@ function durabilitySettings(durability: Durability): Record<string, boolean> {
 
 /** The part of the configuration that lives in the dcs: the body of a PATCH /config, too. */
 export function dynamicConfiguration(cluster: {
-  spec: { durability: Durability }
+  spec: { durability: Durability; maintenance: boolean }
   parameters: readonly { name: string; value: string }[]
 }): Record<string, unknown> {
   return {
@@ -41,6 +41,7 @@ export function dynamicConfiguration(cluster: {
     // Both names: Debian 12's Patroni 3.0.2 reads the older one, newer versions the other.
     master_start_timeout: 0,
     primary_start_timeout: 0,
+    pause: cluster.spec.maintenance,
     ...durabilitySettings(cluster.spec.durability),
     postgresql: {
       use_pg_rewind: true,

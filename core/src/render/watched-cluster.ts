@@ -58,6 +58,7 @@ export function renderWatchedCluster(
         name: instance.name,
         service: `patroni-${instance.id}`,
         dataDirectory: `${HOST_LAYOUT.data}/${instance.id}/pgdata`,
+        binDirectory: host.facts.postgresql[cluster.spec.postgres_version] ?? '/nowhere',
         postgresPort: instance.postgresPort,
       })),
   }

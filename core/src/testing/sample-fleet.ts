@@ -47,6 +47,7 @@ export const SAMPLE_OPTIONS: SampleOptions = {
     gateways: 1,
     durability: 'sync',
     sensitivity: 'balanced',
+    maintenance: false,
     parameters: { work_mem: '8MB', datestyle: 'ISO, DMY', jit: false },
     labels: {},
   },

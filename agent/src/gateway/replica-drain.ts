@@ -1,0 +1,76 @@
+// Owns the orderly leave of a replica from the read endpoint: new readers go elsewhere, the pooler replaces its
+// sessions as their transactions end, and only then may the instance be stopped.
+import type { WatchedCluster } from '@howdah/core/host-spec.ts'
+import { pause } from '../wake.ts'
+import { commandHaproxy } from './haproxy-runtime.ts'
+import { openConsole, type PoolerAddress } from './pgbouncer-admin.ts'
+
+const LOOK_MS = 50
+const BACKEND = 'replicas'
+
+export interface DrainRequest {
+  instance: string
+  drain: boolean
+  waitMs: number
+  drainMsMax: number
+}
+
+export interface ReplicaDrains {
+  /** Sessions that are left on the instance, after waiting for them at most `waitMs`. */
+  drain(request: DrainRequest): Promise<{ sessions: number }>
+  endAll(): Promise<void>
+}
+
+export function makeReplicaDrains(
+  socket: string,
+  cluster: WatchedCluster,
+  readPooler: PoolerAddress,
+): ReplicaDrains {
+  const timers = new Map<string, NodeJS.Timeout>()
+
+  async function putBack(instance: string): Promise<void> {
+    clearTimeout(timers.get(instance))
+    timers.delete(instance)
+    await commandHaproxy(socket, [`set server ${BACKEND}/${instance} state ready`])
+  }
+
+  return {
+    async drain({ instance, drain, waitMs, drainMsMax }) {
+      const known = cluster.instances.some((candidate) => candidate.name === instance)
+      if (!known) throw new Error(`there is no instance ${instance} behind this gateway`)
+      if (!drain) {
+        await putBack(instance)
+        return { sessions: 0 }
+      }
+      await commandHaproxy(socket, [`set server ${BACKEND}/${instance} state drain`])
+      clearTimeout(timers.get(instance))
+      timers.set(
+        instance,
+        setTimeout(() => void putBack(instance).catch(() => undefined), drainMsMax),
+      )
+      const console = await openConsole(cluster, readPooler)
+      await console.reconnect().finally(() => console.close())
+      const deadlineMs = performance.now() + waitMs
+      let sessions = await countSessions(socket, instance)
+      while (sessions > 0 && performance.now() < deadlineMs) {
+        await pause(LOOK_MS, new AbortController().signal)
+        sessions = await countSessions(socket, instance)
+      }
+      return { sessions }
+    },
+    async endAll() {
+      for (const { name } of cluster.instances) await putBack(name)
+    },
+  }
+}
+
+/** `scur` of HAProxy's statistics: the sessions that are open now. */
+async function countSessions(socket: string, instance: string): Promise<number> {
+  const [header = '', ...rows] = (await commandHaproxy(socket, ['show stat'])).split('\n')
+  const names = header.replace(/^# /, '').split(',')
+  const column = names.indexOf('scur')
+  const row = rows
+    .map((line) => line.split(','))
+    .find((fields) => fields[0] === BACKEND && fields[1] === instance)
+  return Number(row?.[column] ?? 0)
+}

@@ -1,0 +1,155 @@
+// Owns the restart of a cluster's instances one after the other, without a failed transaction through the pooled
+// endpoints: a replica is drained before it restarts, and the leader hands over before it does.
+import { HowdahError } from '@howdah/core/errors.ts'
+import { hostsById, leaderOf, patroniOf } from '../clusters/cluster-view.ts'
+import { type InstanceRow, listGateways, listInstances } from '../db/clusters.ts'
+import { readSecrets } from '../db/secrets.ts'
+import { SECRET } from '../hosts/render-input.ts'
+import { runTask } from './agent-task.ts'
+import { waitReplicas } from './bring-up.ts'
+import { handOver, holdGateways, preflight, releaseGateways } from './hand-over.ts'
+import type { OperationContext, StepContext, StepPlan } from './operation.ts'
+
+const RESTART_TIMEOUT_MS = 120_000
+const DRAIN_WAIT_MS = 10_000
+const DRAIN_MS_MAX = 120_000
+
+export const ROLLING_RESTART_STEPS: readonly StepPlan[] = [
+  { name: 'restart-replicas', title: 'restarts the replicas, one after the other' },
+  { name: 'hand-over', title: 'holds the clients and changes the leader' },
+  { name: 'restart-former-leader', title: 'restarts the former leader' },
+]
+
+/** Which instances: all, those that wait for a restart, or one. */
+export type RestartScope = { kind: 'all' } | { kind: 'pending' } | { kind: 'one'; name: string }
+
+interface RestartPlan {
+  replicas: string[]
+  /** The leader, when it is among them. */
+  leader: string | null
+  startedBefore: string
+}
+
+export async function rollingRestart<Input>(
+  { step }: Pick<OperationContext<Input>, 'step'>,
+  scope: RestartScope,
+): Promise<void> {
+  const plan = await step('restart-replicas', async (context) => {
+    const planned = await planRestart(context, scope)
+    for (const name of planned.replicas) await restartReplica(context, name)
+    return planned
+  })
+  const handed = await step('hand-over', async (context) => {
+    if (plan.leader === null) return false
+    const leader = plan.leader
+    const now = leaderOf(await hostsById(context.database), await instancesOf(context))
+    if (now !== undefined && now.name !== leader) return true
+    if ((await instancesOf(context)).length === 1) return false
+    await waitReplicas(context)
+    const { candidate } = await preflight(context, undefined)
+    const report = await handOver(context, leader, candidate.name)
+    await context.say(`${report.to} leads; clients waited ${report.stall_ms} ms at most`)
+    return true
+  })
+  await step('restart-former-leader', async (context) => {
+    if (plan.leader === null) return
+    if (handed) await restartReplica(context, plan.leader)
+    else await restartAlone(context, plan.leader)
+  })
+}
+
+async function instancesOf({ database, clusterId }: StepContext): Promise<InstanceRow[]> {
+  return listInstances(database, clusterId)
+}
+
+async function planRestart(step: StepContext, scope: RestartScope): Promise<RestartPlan> {
+  const hosts = await hostsById(step.database)
+  const instances = await instancesOf(step)
+  const leader = leaderOf(hosts, instances)
+  const wanted = instances.filter((instance) => {
+    if (scope.kind === 'one') return instance.name === scope.name
+    return scope.kind === 'all' || patroniOf(hosts, instance)?.pendingRestart === true
+  })
+  if (scope.kind === 'one' && wanted.length === 0) {
+    throw new HowdahError('not-found', `there is no instance ${scope.name}`)
+  }
+  return {
+    replicas: wanted.filter((row) => row.id !== leader?.id).map((row) => row.name),
+    leader: wanted.some((row) => row.id === leader?.id) ? (leader?.name ?? null) : null,
+    startedBefore: new Date().toISOString(),
+  }
+}
+
+/** Drained at every gateway first; put back by the gateways themselves if this dies half-way. */
+async function restartReplica(step: StepContext, name: string): Promise<void> {
+  await waitReplicas(step)
+  await step.say(`restarts ${name}`)
+  await drain(step, name, true)
+  try {
+    await restartInstance(step, name)
+    await waitReplicas(step)
+  } finally {
+    await drain(step, name, false)
+  }
+}
+
+export async function drain(step: StepContext, name: string, draining: boolean): Promise<void> {
+  const gateways = await listGateways(step.database, step.clusterId)
+  await Promise.all(
+    gateways.map((gateway) =>
+      runTask(step, {
+        hostId: gateway.host_id,
+        operationId: step.operationId,
+        timeoutMs: DRAIN_WAIT_MS + 5000,
+        action: {
+          kind: 'gateway-drain',
+          gatewayId: gateway.id,
+          instance: name,
+          drain: draining,
+          waitMs: draining ? DRAIN_WAIT_MS : 0,
+          drainMsMax: DRAIN_MS_MAX,
+        },
+      }),
+    ),
+  )
+}
+
+/** A cluster of one: its clients wait for as long as the restart takes. */
+async function restartAlone(step: StepContext, name: string): Promise<void> {
+  const gateways = await listGateways(step.database, step.clusterId)
+  try {
+    await holdGateways(step, gateways)
+    await restartInstance(step, name)
+  } finally {
+    await releaseGateways(step, gateways)
+  }
+}
+
+async function restartInstance(step: StepContext, name: string): Promise<void> {
+  const instance = (await instancesOf(step)).find((row) => row.name === name)
+  const hosts = await hostsById(step.database)
+  const host = instance === undefined ? undefined : hosts.get(instance.host_id)
+  if (instance === undefined || host === undefined) {
+    throw new HowdahError('not-found', `there is no instance ${name}`)
+  }
+  const secrets = await readSecrets(step.database, step.sealer, step.clusterId)
+  const result = await runTask<{ status: number; body: unknown }>(step, {
+    hostId: host.id,
+    operationId: step.operationId,
+    timeoutMs: RESTART_TIMEOUT_MS,
+    action: {
+      kind: 'patroni',
+      address: host.address,
+      port: instance.rest_port,
+      caPem: secrets.get(SECRET.caCertificate) ?? '',
+      user: 'howdah',
+      password: secrets.get('rest') ?? '',
+      method: 'POST',
+      path: '/restart',
+      body: {},
+    },
+  })
+  if (result.status !== 200) {
+    throw new HowdahError('agent-refused', `Patroni of ${name} answered ${result.status}`)
+  }
+}

@@ -1,0 +1,104 @@
+// Owns the verdict on whether a failover would work now: every reason that speaks against it, with its fix.
+
+import { isFollowing, type ObservedGateway, type ObservedInstance } from './cluster-health.ts'
+import type { Durability, Readiness } from './contract/clusters.ts'
+
+export interface ReadinessInput {
+  durability: Durability
+  instances: readonly ObservedInstance[]
+  gateways: readonly ObservedGateway[]
+  dcsMembers: readonly { name: string; ready: boolean }[]
+  /** Hosts of the cluster whose agents are not heard. */
+  silentHosts: readonly string[]
+  maintenance: boolean
+  lagBytesMax: number
+}
+
+type Check = Readiness['checks'][number]
+
+function check(name: string, ok: boolean, message: string, fix: string): Check {
+  return { name, ok, message, fix: ok ? '' : fix }
+}
+
+export function judgeReadiness(input: ReadinessInput): Readiness {
+  const checks = [
+    ...instanceChecks(input),
+    dcsCheck(input),
+    gatewayCheck(input),
+    agentCheck(input),
+    check(
+      'maintenance',
+      !input.maintenance,
+      input.maintenance ? 'the cluster is paused: nothing fails over by itself' : 'not paused',
+      'howdah cluster resume NAME',
+    ),
+  ]
+  return { ready: checks.every(({ ok }) => ok), checks }
+}
+
+function instanceChecks({ instances, durability, lagBytesMax }: ReadinessInput): Check[] {
+  const leader = instances.find(({ patroni }) => patroni?.role === 'leader')
+  const following = instances.filter(isFollowing)
+  const sync = following.filter(({ patroni }) => patroni?.role === 'sync-replica')
+  const eligible = durability === 'async' ? following : sync
+  const kind = durability === 'async' ? 'replica streams' : 'synchronous replica streams'
+  const names = eligible.map(({ name }) => name).join(', ')
+  const position = BigInt(leader?.patroni?.walPosition ?? '0')
+  const late = eligible.filter(
+    ({ patroni }) => position - BigInt(patroni?.walPosition ?? '0') > BigInt(lagBytesMax),
+  )
+  return [
+    check(
+      'leader',
+      leader !== undefined,
+      leader === undefined ? 'no instance leads' : `${leader.name} leads`,
+      'howdah cluster failover NAME',
+    ),
+    check(
+      'candidate',
+      eligible.length > 0,
+      eligible.length > 0 ? `${names} can take over` : `no ${kind}`,
+      instances.length === 1
+        ? 'howdah cluster scale NAME --instances 3'
+        : 'see howdah cluster show NAME for the replicas, and their logs',
+    ),
+    check(
+      'lag',
+      eligible.length > late.length || eligible.length === 0,
+      late.length === 0 ? 'candidates keep up' : `${late.map(({ name }) => name).join(', ')} lag`,
+      'wait until they have replayed, or find what keeps them',
+    ),
+  ]
+}
+
+function dcsCheck({ dcsMembers }: ReadinessInput): Check {
+  const ready = dcsMembers.filter((member) => member.ready)
+  const spare = ready.length > Math.floor(dcsMembers.length / 2)
+  const away = dcsMembers.filter((member) => !member.ready).map(({ name }) => name)
+  const said = `${ready.length} of ${dcsMembers.length} dcs members are healthy`
+  return check(
+    'dcs',
+    spare,
+    away.length === 0 ? said : `${said}; ${away.join(', ')} not`,
+    'howdah host list: bring the hosts of the dcs back',
+  )
+}
+
+function gatewayCheck({ gateways }: ReadinessInput): Check {
+  const away = gateways.filter((gateway) => !gateway.ready).map(({ name }) => name)
+  return check(
+    'gateways',
+    gateways.length > away.length,
+    away.length === 0 ? 'every gateway is ready' : `${away.join(', ')} not ready`,
+    'howdah host show HOST shows the services of the gateway',
+  )
+}
+
+function agentCheck({ silentHosts }: ReadinessInput): Check {
+  return check(
+    'agents',
+    silentHosts.length === 0,
+    silentHosts.length === 0 ? 'every agent is heard' : `${silentHosts.join(', ')} silent`,
+    'see the log of the agent on the host; without it a failover waits for the lease (20 s)',
+  )
+}
