@@ -119,6 +119,8 @@ export async function handOver(
   const leader = await findLeader(step, step.clusterId)
   if (leader === undefined) throw new HowdahError('wrong-state', 'no instance leads now')
   if (leader.instance.name === from) {
+    await step.say('writes out what is dirty, so that the shutdown is short')
+    await runOnLeader(step, 'postgres', [statement('checkpoint')])
     try {
       await holdGateways(step, gateways)
       await switchLeader(step, leader, to)

@@ -1,5 +1,4 @@
 // Changes the leader on purpose, without a failed transaction: clients of the pooled endpoint wait meanwhile.
-import { runOnLeader, statement } from '../clusters/leader-sql.ts'
 import { waitReplicas } from './bring-up.ts'
 import { handOver, preflight, refuseLongTransactions } from './hand-over.ts'
 import type { OperationDefinition } from './operation.ts'
@@ -8,7 +7,6 @@ export const switchover: OperationDefinition<{ to: string | null }> = {
   kind: 'switchover',
   steps: [
     { name: 'preflight', title: 'checks that a replica can take over' },
-    { name: 'checkpoint', title: 'writes out what is dirty, so that the shutdown is short' },
     { name: 'hand-over', title: 'holds the clients and changes the leader' },
     { name: 'wait-replicas', title: 'waits until the others follow' },
   ],
@@ -18,9 +16,6 @@ export const switchover: OperationDefinition<{ to: string | null }> = {
       await refuseLongTransactions(context)
       await context.say(`from ${leader.instance.name} to ${candidate.name}`)
       return { from: leader.instance.name, to: candidate.name }
-    })
-    await step('checkpoint', async (context) => {
-      await runOnLeader(context, 'postgres', [statement('checkpoint')])
     })
     await step('hand-over', async (context) => {
       const report = await handOver(context, plan.from, plan.to)
