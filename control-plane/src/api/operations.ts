@@ -10,9 +10,9 @@ import {
   listOperations,
   listSteps,
   type OperationRow,
+  refuseSecond,
   requestCancel,
   resetForRetry,
-  runningOperation,
   setOperationState,
   toOperation,
 } from '../db/operations.ts'
@@ -133,13 +133,7 @@ export function registerOperations({ app, platform, operations }: Api): void {
         if (row.state !== 'failed') {
           throw new HowdahError('not-retryable', `${row.title} has not failed: ${row.state}`)
         }
-        const other =
-          row.cluster_id === null ? undefined : await runningOperation(tx, row.cluster_id)
-        if (other !== undefined) {
-          throw new HowdahError('operation-running', `${other} is running`, {
-            extra: { operation_id: other },
-          })
-        }
+        if (row.cluster_id !== null) await refuseSecond(tx, row.cluster_id)
         await resetForRetry(tx, row)
         return { status: 202, body: await show(tx, row.id) }
       }),

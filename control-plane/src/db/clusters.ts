@@ -184,6 +184,7 @@ export async function isClusterOnHost(
   return rows[0]?.here === true
 }
 
+/** Not active yet: a host renders its whole spec at any change, also one for another cluster. */
 export async function insertPlacement(
   tx: Queryable,
   cluster: { id: string; name: string },
@@ -192,8 +193,9 @@ export async function insertPlacement(
   for (const instance of placed.instances) {
     const id = newId('instance')
     await tx.query(
-      `insert into instance (id, cluster_id, host_id, number, name, postgres_port, rest_port)
-       values ($1, $2, $3, $4, $5, $6, $7)`,
+      `insert into instance
+         (id, cluster_id, host_id, number, name, postgres_port, rest_port, active)
+       values ($1, $2, $3, $4, $5, $6, $7, false)`,
       [
         id,
         cluster.id,
@@ -209,8 +211,8 @@ export async function insertPlacement(
   for (const gateway of placed.gateways) {
     const id = newId('gateway')
     await tx.query(
-      `insert into gateway (id, cluster_id, host_id, number, name, ports)
-       values ($1, $2, $3, $4, $5, $6)`,
+      `insert into gateway (id, cluster_id, host_id, number, name, ports, active)
+       values ($1, $2, $3, $4, $5, $6, false)`,
       [
         id,
         cluster.id,

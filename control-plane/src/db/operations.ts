@@ -4,7 +4,7 @@ import type { Operation, OperationStep } from '@howdah/core/contract/operations.
 import { HowdahError } from '@howdah/core/errors.ts'
 import { newId } from '@howdah/core/ids.ts'
 import { notifyChange } from '../changes.ts'
-import { isUniqueViolation, type Queryable } from '../database.ts'
+import type { Queryable } from '../database.ts'
 import { addEvent } from './events.ts'
 
 export interface NewOperation {
@@ -61,31 +61,23 @@ export async function insertOperation(
   const scheduled = operation.startAt != null
   if (operation.clusterId !== null && !scheduled) await refuseSecond(tx, operation.clusterId)
   const id = newId('operation')
-  let row: OperationRow
-  try {
-    const { rows } = await tx.query<OperationRow>(
-      `insert into operation
-         (id, kind, title, state, cluster_id, cluster_name, input, created_by, start_at)
-       values ($1, $2, $3, $8, $4, $5, $6, $7, $9) returning ${COLUMNS}`,
-      [
-        id,
-        operation.kind,
-        operation.title,
-        operation.clusterId,
-        operation.clusterName,
-        JSON.stringify(operation.input),
-        operation.createdBy,
-        scheduled ? 'scheduled' : 'pending',
-        operation.startAt ?? null,
-      ],
-    )
-    row = rows[0] as OperationRow
-  } catch (error) {
-    // Lost the race against a request that was not committed yet when we looked.
-    if (!isUniqueViolation(error, 'operation_one_per_cluster')) throw error
-    const said = `another operation changes the cluster ${operation.clusterName ?? ''}`
-    throw new HowdahError('operation-running', said, { cause: error })
-  }
+  const { rows } = await tx.query<OperationRow>(
+    `insert into operation
+       (id, kind, title, state, cluster_id, cluster_name, input, created_by, start_at)
+     values ($1, $2, $3, $8, $4, $5, $6, $7, $9) returning ${COLUMNS}`,
+    [
+      id,
+      operation.kind,
+      operation.title,
+      operation.clusterId,
+      operation.clusterName,
+      JSON.stringify(operation.input),
+      operation.createdBy,
+      scheduled ? 'scheduled' : 'pending',
+      operation.startAt ?? null,
+    ],
+  )
+  const row = rows[0] as OperationRow
   await insertSteps(tx, id, operation.steps)
   await addEvent(tx, {
     kind: scheduled ? 'operation.scheduled' : 'operation.pending',
@@ -111,7 +103,12 @@ async function insertSteps(
   }
 }
 
-async function refuseSecond(tx: Queryable, clusterId: string): Promise<void> {
+/**
+ * Throws `operation-running` with the id of the one in the way. The cluster's row stays locked until the
+ * transaction ends: a request that comes at the same moment waits here, and then can name the winner.
+ */
+export async function refuseSecond(tx: Queryable, clusterId: string): Promise<void> {
+  await tx.query('select from cluster where id = $1 for update', [clusterId])
   const { rows } = await tx.query<{ id: string; title: string }>(
     "select id, title from operation where cluster_id = $1 and state in ('pending', 'running')",
     [clusterId],

@@ -150,6 +150,20 @@ function dollarSafe(text: string): string {
     .join(' operator(pg_catalog.||) chr(36) operator(pg_catalog.||) ')
 }
 
+/**
+ * Patroni says that it leads before it has made its own roles. We must not make one in its place: its own
+ * `create role` would then fail, and it would throw the new data directory away.
+ */
+const AWAIT_REWIND_ROLE = statement(
+  `do $do$ begin
+     for attempt in 1..1000 loop
+       exit when exists (
+         select from pg_catalog.pg_roles where rolname = ${quoteLiteral(PLATFORM_ROLES.rewind)});
+       perform pg_catalog.pg_sleep(0.01);
+     end loop;
+   end $do$`,
+)
+
 async function preparePlatformRoles(step: StepContext): Promise<void> {
   const secrets = await readSecrets(step.database, step.sealer, step.clusterId)
   const { pooler, probe, rewind } = PLATFORM_ROLES
@@ -164,6 +178,7 @@ async function preparePlatformRoles(step: StepContext): Promise<void> {
     ...roles,
     ...schema,
     statement('revoke connect, temporary on database postgres from public'),
+    AWAIT_REWIND_ROLE,
     // pg_rewind and Patroni look at a leader through this database before a former leader may follow.
     statement(`grant connect on database postgres to ${pooler}, ${probe}, ${rewind}`),
     statement(`create table if not exists howdah.canary (

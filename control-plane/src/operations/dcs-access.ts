@@ -1,5 +1,4 @@
 // Owns how steps reach the dcs (through an agent, as root) and the authorities that sign for it.
-import { HowdahError } from '@howdah/core/errors.ts'
 import type { TaskAction } from '@howdah/core/protocol.ts'
 import { authority } from '@howdah/core/render/model.ts'
 import type { Authority } from '../certificates.ts'
@@ -12,6 +11,7 @@ import type { Sealer } from '../sealing.ts'
 import { runTask } from './agent-task.ts'
 import type { StepContext } from './operation.ts'
 
+const DCS_TIMEOUT_MS = 60_000
 const DCS_TASK_TIMEOUT_MS = 30_000
 
 /** The authority of an owner, `platform` or a cluster. */
@@ -45,21 +45,30 @@ export async function dcsAccess({ database, sealer }: Pick<StepContext, 'databas
 
 type DcsUserAction = Extract<TaskAction, { kind: 'dcs-ensure-user' | 'dcs-remove-user' }>
 
-/** Has an agent on an online member's host change the dcs. */
+/** Has the agent that was heard last, of those on the members' hosts, change the dcs. */
 export async function runDcsTask(
   step: StepContext,
   action: (dcs: DcsUserAction['dcs']) => DcsUserAction,
 ): Promise<void> {
-  const hosts = await hostsById(step.database)
   const { members } = await readDcs(step.database)
-  const host = members
-    .map((member) => hosts.get(member.host_id))
-    .find((candidate) => candidate !== undefined && hostState(candidate) === 'online')
-  if (host === undefined) throw new HowdahError('no-dcs', 'no host with a dcs member is online')
-  await runTask(step, {
-    hostId: host.id,
-    operationId: step.operationId,
-    timeoutMs: DCS_TASK_TIMEOUT_MS,
-    action: action(await dcsAccess(step)),
+  const topics = members.map((member) => `report:${member.host_id}`)
+  // All of them away is normal for a moment: the whole platform may be starting.
+  await step.until(topics, DCS_TIMEOUT_MS, async () => {
+    const hosts = await hostsById(step.database)
+    const host = members
+      .map((member) => hosts.get(member.host_id))
+      .filter((candidate) => candidate !== undefined && hostState(candidate) === 'online')
+      .sort((a, b) => Number(b?.seen_at ?? 0) - Number(a?.seen_at ?? 0))[0]
+    if (host === undefined) {
+      await step.say('waits for a host with a dcs member')
+      return undefined
+    }
+    await runTask(step, {
+      hostId: host.id,
+      operationId: step.operationId,
+      timeoutMs: DCS_TASK_TIMEOUT_MS,
+      action: action(await dcsAccess(step)),
+    })
+    return true
   })
 }

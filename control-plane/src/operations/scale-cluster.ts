@@ -9,6 +9,7 @@ import {
   listGateways,
   listInstances,
   releaseInstancePorts,
+  setActive,
   setClusterState,
   setInstanceActive,
 } from '../db/clusters.ts'
@@ -37,7 +38,11 @@ export const scaleCluster: OperationDefinition<{ remove: string[] }> = {
   async run({ step, input }) {
     await step('place', place)
     await step('issue-secrets', issueSecrets)
-    await step('start-instances', touchClusterHosts)
+    await step('start-instances', async (context) => {
+      const { database, clusterId } = context
+      await database.transaction((tx) => setActive(tx, 'instance', clusterId, true))
+      await touchClusterHosts(context)
+    })
     await step('wait-replicas', waitReplicas)
     await step('hand-over', (context) => handOverIfLeaving(context, input.remove))
     await step('remove-instances', async (context) => {
