@@ -1,5 +1,6 @@
 // Owns what a test does with one cluster from outside: finding an endpoint and talking SQL to it,
 // with TLS checked against the cluster's authority as an application would.
+import { Socket } from 'node:net'
 import type { Cluster, Credentials, Endpoint } from '@howdah/core/contract/clusters.ts'
 import type { Operation } from '@howdah/core/contract/operations.ts'
 import pg from 'pg'
@@ -15,8 +16,8 @@ export interface SqlTarget {
   cluster: TestCluster
   /** `write` unless given. */
   purpose?: Endpoint['purpose']
-  /** An instance instead of an endpoint. */
-  at?: { address: string; port: number }
+  /** An instance instead of an endpoint, and perhaps the address that the connection comes from. */
+  at?: { address: string; port: number; from?: string }
   /** The role `app` with its password, and its database, unless given. */
   user?: string
   password?: string
@@ -44,6 +45,7 @@ export async function connect(target: SqlTarget): Promise<pg.Client> {
     database: target.database ?? credentials.database ?? 'app',
     // pg names a host to TLS only when it is no address; without a name Node checks `localhost`.
     ssl: { ca: caPem, host: address } as pg.ClientConfig['ssl'] & object,
+    ...(target.at?.from === undefined ? {} : { stream: () => socketFrom(target.at?.from ?? '') }),
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     query_timeout: QUERY_TIMEOUT_MS,
   })
@@ -51,6 +53,15 @@ export async function connect(target: SqlTarget): Promise<pg.Client> {
   client.on('error', () => {})
   await client.connect()
   return client
+}
+
+/** pg only says where to; a connection from another loopback address needs its own connect. */
+function socketFrom(localAddress: string): Socket {
+  const socket = new Socket()
+  const connectSocket = socket.connect.bind(socket) as (options: object) => Socket
+  socket.connect = ((port: number, host: string) =>
+    connectSocket({ port, host, localAddress })) as typeof socket.connect
+  return socket
 }
 
 export async function sql<Row extends pg.QueryResultRow = Record<string, unknown>>(

@@ -64,6 +64,17 @@ export async function commandPlatformService(
   await run('s6-svc', [...flags, directory], { timeout: COMMAND_TIMEOUT_MS })
 }
 
+/** The same for a service of a host, e.g. its `agent`. */
+export async function commandHostService(
+  platform: TestPlatform,
+  host: string,
+  service: string,
+  ...flags: string[]
+): Promise<void> {
+  const directory = join(platform.home, 'hosts', host, 'services', service)
+  await run('s6-svc', [...flags, directory], { timeout: COMMAND_TIMEOUT_MS })
+}
+
 /** All processes of the host end at once, as when the power goes; then its scan process starts. */
 export async function rebootHost(platform: TestPlatform, host: string): Promise<void> {
   // Not again by itself: what is killed must all be gone before the host is up.

@@ -94,17 +94,20 @@ export async function startPlatform(options: PlatformOptions): Promise<TestPlatf
     throw new Error(why)
   }
   const connection = JSON.parse(await readFile(join(home, 'cli.json'), 'utf8')) as Connection
-  return makePlatform({ home, subnet: options.subnet, environment, faultFile, connection })
+  const parts = { home, subnet: options.subnet, environment, faultFile, connection }
+  return makePlatform(parts, () => down(home, environment))
 }
 
-function makePlatform(
+/** What a test asks of a platform that runs already, however it was started; `end` stops it for good. */
+export function makePlatform(
   parts: Pick<TestPlatform, 'home' | 'subnet' | 'environment' | 'faultFile' | 'connection'>,
+  end: () => Promise<void>,
 ): TestPlatform {
   const { home, environment, connection } = parts
   const api: TestPlatform['api'] = (...request) => requestApi(connection, ...request)
   let stopped: Promise<void> | undefined
   const stop = () => {
-    stopped ??= down(home, environment)
+    stopped ??= end()
     return stopped
   }
   const withLogs = async <T>(work: Promise<T>): Promise<T> => {
