@@ -13,6 +13,7 @@ const NOUNS = {
   cluster: { group: HELP_GROUPS.clusters, about: 'create, show, change and delete clusters' },
   db: { group: HELP_GROUPS.clusters, about: 'databases in a cluster' },
   role: { group: HELP_GROUPS.clusters, about: 'roles in a cluster, and their passwords' },
+  drill: { group: HELP_GROUPS.clusters, about: 'rehearse failures, and see what they cost' },
   param: { group: HELP_GROUPS.clusters, about: 'parameters that a cluster may set' },
   op: { group: HELP_GROUPS.operations, about: 'list, watch, cancel and retry operations' },
   host: { group: HELP_GROUPS.hosts, about: 'machines that carry clusters' },

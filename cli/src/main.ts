@@ -17,6 +17,7 @@ import * as clusterUpdate from './commands/cluster-update.ts'
 import * as dbCreate from './commands/db-create.ts'
 import * as dbDelete from './commands/db-delete.ts'
 import * as dbList from './commands/db-list.ts'
+import * as drillGameDay from './commands/drill-game-day.ts'
 import * as events from './commands/events.ts'
 import * as hostCreate from './commands/host-create.ts'
 import * as hostDelete from './commands/host-delete.ts'
@@ -64,6 +65,7 @@ const COMMANDS = [
   clusterScale,
   clusterPause,
   clusterResume,
+  drillGameDay,
   uri,
   psql,
   dbCreate,

@@ -11,6 +11,7 @@ const ID_PREFIXES = {
   gateway: 'gwy',
   operation: 'op',
   task: 'tsk',
+  drill: 'drl',
   request: 'req',
 } as const
 

@@ -164,6 +164,33 @@ export const TaskAction = Type.Union([
     waitMs: Type.Integer({ minimum: 0, maximum: 60_000 }),
     drainMsMax: Type.Integer({ minimum: 100, maximum: 600_000 }),
   }),
+  /**
+   * For drills: breaks something of this host that heals by itself. `service` is one of the applied spec; a frozen
+   * or silenced thing goes on after `durationMs`, also when the agent that froze it is gone.
+   */
+  Type.Object({
+    kind: Type.Literal('inject-fault'),
+    fault: Type.Enum([
+      'kill-service',
+      'kill-postmaster',
+      'freeze-postmaster',
+      'silence-host',
+      'kill-agent',
+    ]),
+    service: Type.String({ maxLength: 64 }),
+    durationMs: Type.Integer({ minimum: 0, maximum: 120_000 }),
+  }),
+  /** For drills: writes numbered rows, and counts what clients would have noticed. Returns a round of a game day. */
+  Type.Object({
+    kind: Type.Literal('run-ledger'),
+    run: Type.String({ maxLength: 100 }),
+    durationMs: Type.Integer({ minimum: 1000, maximum: 300_000 }),
+    user: Type.String(),
+    password: Type.String(),
+    caPem: Type.String(),
+    endpoint: Type.Object({ address: Type.String(), port: Type.Integer() }),
+    instances: Type.Array(Type.Object({ address: Type.String(), port: Type.Integer() })),
+  }),
   /** Lets go of the clients if they are held. Returns the HoldReport of the last hold. */
   Type.Object({ kind: Type.Literal('gateway-release'), gatewayId: Type.String() }),
   /** Removes `data/<name>` for good. Refused while a service of the applied spec uses it. */

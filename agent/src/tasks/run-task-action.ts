@@ -6,6 +6,7 @@ import { enableAuth, ensureUser, removeUser } from '../dcs/etcd-users.ts'
 import type { LeaderSwitch } from '../gateway/leader-switch.ts'
 import type { HostRoot } from '../host-root.ts'
 import { callPatroni } from './call-patroni.ts'
+import { injectFault } from './inject-fault.ts'
 import { removeData } from './remove-data.ts'
 import { TaskError } from './task-error.ts'
 
@@ -52,6 +53,12 @@ export async function runTaskAction(
     case 'gateway-hold': {
       const found = requireSwitch(context, action.gatewayId)
       return await found.hold(action.pauseTimeoutMs, action.holdMsMax)
+    }
+    case 'inject-fault':
+      return await injectFault(action, context)
+    case 'run-ledger': {
+      const { runLedger } = await import('./run-ledger.ts')
+      return await runLedger(action, limits.signal)
     }
     case 'gateway-drain':
       return await requireSwitch(context, action.gatewayId).drain(action)

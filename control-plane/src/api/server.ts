@@ -13,6 +13,7 @@ import { registerClusterActions } from './cluster-actions.ts'
 import { registerClusterContents } from './cluster-contents.ts'
 import { registerClusters } from './clusters.ts'
 import { answerUnreadable, makeErrorHandler } from './error-handler.ts'
+import { registerDrills } from './drills.ts'
 import { registerEvents } from './events.ts'
 import { registerHosts } from './hosts.ts'
 import { registerOperations } from './operations.ts'
@@ -107,6 +108,7 @@ export async function makeApi(options: ApiOptions): Promise<Api['app']> {
     registerClusters(inner)
     registerClusterContents(inner)
     registerClusterActions(inner)
+    registerDrills(inner)
     registerOperations(inner)
     registerEvents(inner)
   })

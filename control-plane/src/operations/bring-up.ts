@@ -51,7 +51,7 @@ export async function bringUp<Input>(
     await preparePlatformRoles(context)
     await prepareDatabase(context)
   })
-  await step('wait-replicas', waitReplicas)
+  await step('wait-replicas', (context) => waitReplicas(context))
   await step('verify-write', verifyWrite)
   await step('mark-available', ({ database, clusterId }) =>
     setClusterState(database, clusterId, 'available', ''),
@@ -190,8 +190,11 @@ async function preparePlatformRoles(step: StepContext): Promise<void> {
   await runOnLeader(step, 'template1', schema)
 }
 
-export async function waitReplicas(step: StepContext): Promise<void> {
-  await step.until(await reportTopics(step), REPLICAS_TIMEOUT_MS, async () => {
+export async function waitReplicas(
+  step: StepContext,
+  timeoutMs = REPLICAS_TIMEOUT_MS,
+): Promise<void> {
+  await step.until(await reportTopics(step), timeoutMs, async () => {
     const hosts = await hostsById(step.database)
     const cluster = await findCluster(step.database, step.clusterId)
     const instances = await listInstances(step.database, step.clusterId)

@@ -8,6 +8,7 @@ import { deleteDatabase } from './delete-database.ts'
 import { deleteRole } from './delete-role.ts'
 import type { Operations } from './engine.ts'
 import { failover } from './failover.ts'
+import { gameDay } from './game-day.ts'
 import type { OperationDefinition } from './operation.ts'
 import { restartCluster } from './restart-cluster.ts'
 import { rotatePassword } from './rotate-password.ts'
@@ -31,6 +32,7 @@ const ALL: readonly OperationDefinition<never>[] = [
   failover,
   restartCluster,
   scaleCluster,
+  gameDay,
 ]
 
 export const operations: Operations = new Map(

@@ -28,7 +28,7 @@ export const failover: OperationDefinition<FailoverInput> = {
   async run({ step, input }) {
     const chosen = await step('choose', (context) => choose(context, input))
     await step('promote', (context) => promote(context, chosen))
-    await step('wait-replicas', waitReplicas)
+    await step('wait-replicas', (context) => waitReplicas(context))
   },
 }
 

@@ -43,7 +43,7 @@ export const scaleCluster: OperationDefinition<{ remove: string[] }> = {
       await database.transaction((tx) => setActive(tx, 'instance', clusterId, true))
       await touchClusterHosts(context)
     })
-    await step('wait-replicas', waitReplicas)
+    await step('wait-replicas', (context) => waitReplicas(context))
     await step('hand-over', (context) => handOverIfLeaving(context, input.remove))
     await step('remove-instances', async (context) => {
       for (const name of input.remove) await removeInstance(context, name)

@@ -24,7 +24,7 @@ export const switchover: OperationDefinition<{ to: string | null }> = {
       )
       return report
     })
-    await step('wait-replicas', waitReplicas)
+    await step('wait-replicas', (context) => waitReplicas(context))
   },
   // Until the hand-over nothing has changed, and the hand-over undoes itself.
   undo: { steps: [], run: async () => {} },

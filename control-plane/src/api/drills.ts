@@ -1,0 +1,72 @@
+// Owns drills: POST /v1/clusters/{cluster}/game-days, and the reports that stay.
+import { OperationAccepted } from '@howdah/core/contract/clusters.ts'
+import { Drill, GameDayRequest } from '@howdah/core/contract/drills.ts'
+import { ResourceRef } from '@howdah/core/contract/resource.ts'
+import { HowdahError } from '@howdah/core/errors.ts'
+import { GAME_DAY_FAULTS, TEST_CLUSTER_LABEL } from '@howdah/core/game-day.ts'
+import { Type } from 'typebox'
+import type { ClusterRow } from '../db/clusters.ts'
+import { insertDrill, listDrills } from '../db/drills.ts'
+import { gameDay } from '../operations/game-day.ts'
+import { requireAvailable } from './cluster-contents.ts'
+import { requireCluster, startOperation } from './clusters.ts'
+import { mutate } from './mutation.ts'
+import type { Api } from './server.ts'
+
+const Params = Type.Object({ cluster: ResourceRef })
+const tags = ['drills']
+
+/** A game day breaks things for real: a cluster that is not for tests has to be named, and the outage accepted. */
+function refuseUnlessToldTwice(cluster: ClusterRow, body: GameDayRequest): void {
+  if (cluster.spec.labels[TEST_CLUSTER_LABEL] === 'true') return
+  if (body.confirm === cluster.name && body.accept_outage === true) return
+  throw new HowdahError(
+    'confirmation-missing',
+    `${cluster.name} is no test cluster (label ${TEST_CLUSTER_LABEL}=true): send confirm with its name, and accept_outage`,
+  )
+}
+
+export function registerDrills({ app, platform }: Api): void {
+  app.post(
+    '/v1/clusters/:cluster/game-days',
+    {
+      config: { access: 'operate' },
+      schema: {
+        tags,
+        summary: 'Rehearse failures: break one thing after the other, and report',
+        params: Params,
+        body: GameDayRequest,
+        response: { 202: OperationAccepted },
+      },
+    },
+    (request, reply) =>
+      mutate(platform, request, reply, async (tx) => {
+        const cluster = await requireAvailable(tx, request.params.cluster)
+        refuseUnlessToldTwice(cluster, request.body)
+        const faults = request.body.faults ?? [...GAME_DAY_FAULTS]
+        const rounds = request.body.rounds ?? faults.length
+        const title = `game day on ${cluster.name}: ${rounds} rounds`
+        const input = { faults, rounds }
+        const started = await startOperation(tx, request, gameDay, cluster, title, input)
+        const drill = { kind: gameDay.kind, clusterId: cluster.id }
+        await insertDrill(tx, { ...drill, operationId: started.operation.id })
+        return { status: 202, headers: started.headers, body: { operation: started.operation } }
+      }),
+  )
+  app.get(
+    '/v1/clusters/:cluster/drills',
+    {
+      config: { access: 'read' },
+      schema: {
+        tags,
+        summary: 'Drills with their reports, the newest first',
+        params: Params,
+        response: { 200: Type.Object({ data: Type.Array(Drill) }) },
+      },
+    },
+    async (request) => {
+      const cluster = await requireCluster(platform.database, request.params.cluster)
+      return { data: await listDrills(platform.database, cluster.id) }
+    },
+  )
+}

@@ -1,0 +1,44 @@
+// Owns the drill table.
+import type { Drill, GameDayReport } from '@howdah/core/contract/drills.ts'
+import { newId } from '@howdah/core/ids.ts'
+import type { Queryable } from '../database.ts'
+
+interface DrillRow extends Omit<Drill, 'created_at'> {
+  created_at: Date
+}
+
+export async function insertDrill(
+  tx: Queryable,
+  drill: { kind: string; clusterId: string; operationId: string },
+): Promise<string> {
+  const id = newId('drill')
+  await tx.query('insert into drill (id, kind, cluster_id, operation_id) values ($1, $2, $3, $4)', [
+    id,
+    drill.kind,
+    drill.clusterId,
+    drill.operationId,
+  ])
+  return id
+}
+
+/** The report grows with each round: an interrupted game day keeps what it saw. */
+export async function storeReport(
+  db: Queryable,
+  operationId: string,
+  report: GameDayReport,
+): Promise<void> {
+  await db.query('update drill set report = $2 where operation_id = $1', [
+    operationId,
+    JSON.stringify(report),
+  ])
+}
+
+/** The newest first. */
+export async function listDrills(db: Queryable, clusterId: string): Promise<Drill[]> {
+  const { rows } = await db.query<DrillRow>(
+    `select id, kind, cluster_id, operation_id, report, created_at from drill
+     where cluster_id = $1 order by id desc limit 100`,
+    [clusterId],
+  )
+  return rows.map((row) => ({ ...row, created_at: row.created_at.toISOString() }))
+}

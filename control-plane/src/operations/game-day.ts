@@ -1,0 +1,164 @@
+// Rehearses failures: breaks one thing after the other while a writer keeps count, and reports what clients would
+// have noticed. Agents inject and measure; this only says what and when.
+import type { GameDayRound } from '@howdah/core/contract/drills.ts'
+import { HowdahError } from '@howdah/core/errors.ts'
+import { type GameDayFault, ROUND_MS, summarizeGameDay } from '@howdah/core/game-day.ts'
+import type { TaskAction } from '@howdah/core/protocol.ts'
+import { PLATFORM_ROLES } from '@howdah/core/render/model.ts'
+import { hostsById } from '../clusters/cluster-view.ts'
+import { findLeader, runOnLeader, statement } from '../clusters/leader-sql.ts'
+import { type GatewayRow, listGateways, listInstances } from '../db/clusters.ts'
+import { storeReport } from '../db/drills.ts'
+import { type HostRow, readDcs } from '../db/hosts.ts'
+import { readSecrets } from '../db/secrets.ts'
+import { SECRET } from '../hosts/render-input.ts'
+import { runTask } from './agent-task.ts'
+import { waitReplicas } from './bring-up.ts'
+import type { OperationDefinition, StepContext } from './operation.ts'
+
+const FAULT_AFTER_MS = 2000
+const FREEZE_MS = 20_000
+const HEAL_MS_MAX = 60_000
+
+export interface GameDayInput {
+  faults: GameDayFault[]
+  rounds: number
+}
+
+export const gameDay: OperationDefinition<GameDayInput> = {
+  kind: 'game-day',
+  steps: [
+    { name: 'prepare', title: 'makes the ledger' },
+    { name: 'rounds', title: 'breaks things, one after the other' },
+  ],
+  async run({ step, input }) {
+    await step('prepare', prepareLedger)
+    await step('rounds', async (context) => {
+      const rounds: GameDayRound[] = []
+      for (let round = 0; round < input.rounds; round += 1) {
+        const fault = input.faults[round % input.faults.length] as GameDayFault
+        rounds.push(await playRound(context, fault, round))
+        await storeReport(context.database, context.operationId, summarizeGameDay(rounds))
+      }
+      const { lost, failed, availability } = summarizeGameDay(rounds)
+      await context.say(`${lost} lost, ${failed} failed, ${availability * 100} % available`)
+    })
+  },
+}
+
+async function prepareLedger(step: StepContext): Promise<void> {
+  await waitReplicas(step)
+  await runOnLeader(step, 'postgres', [
+    statement(`create table if not exists howdah.ledger (
+      run text not null, number bigint not null, primary key (run, number))`),
+    statement(`grant select, insert, delete on howdah.ledger to ${PLATFORM_ROLES.probe}`),
+  ])
+}
+
+interface Target {
+  hostId: string
+  name: string
+  action: TaskAction
+}
+
+async function playRound(
+  step: StepContext,
+  fault: GameDayFault,
+  number: number,
+): Promise<GameDayRound> {
+  const gateway = (await listGateways(step.database, step.clusterId))[0] as GatewayRow
+  const target = await chooseTarget(step, fault, gateway)
+  await step.say(`round ${number + 1}: ${fault} at ${target.name}`)
+  const watchedMs = ROUND_MS[fault]
+  const ledger = runTask<Omit<GameDayRound, 'fault' | 'target' | 'healed_ms'>>(step, {
+    hostId: gateway.host_id,
+    operationId: step.operationId,
+    timeoutMs: watchedMs + 120_000,
+    action: await ledgerAction(step, gateway, `${step.operationId}/${number}`, watchedMs),
+  })
+  await step.changes.waitUntil([], Date.now() + FAULT_AFTER_MS, async () => undefined)
+  // The agent of a host that dies cannot answer: the task is given up, not waited for.
+  void runTask(step, {
+    hostId: target.hostId,
+    operationId: step.operationId,
+    timeoutMs: 3000,
+    action: target.action,
+  }).catch(() => undefined)
+  const seen = await ledger
+  const healedFromMs = Date.now()
+  const healed = await waitReplicas(step, HEAL_MS_MAX).then(
+    () => Date.now() - healedFromMs,
+    () => null,
+  )
+  await step.say(
+    `round ${number + 1}: ${fault}: gap ${seen.longest_gap_ms} ms, ${seen.failed} failed, ${seen.lost} lost`,
+  )
+  return { fault, target: target.name, healed_ms: healed, ...seen }
+}
+
+async function ledgerAction(
+  step: StepContext,
+  gateway: GatewayRow,
+  run: string,
+  durationMs: number,
+): Promise<TaskAction> {
+  const secrets = await readSecrets(step.database, step.sealer, step.clusterId)
+  const hosts = await hostsById(step.database)
+  const instances = await listInstances(step.database, step.clusterId)
+  return {
+    kind: 'run-ledger',
+    run,
+    durationMs,
+    user: PLATFORM_ROLES.probe,
+    password: secrets.get('probe') ?? '',
+    caPem: secrets.get(SECRET.caCertificate) ?? '',
+    endpoint: { address: hosts.get(gateway.host_id)?.address ?? '', port: gateway.ports.write },
+    instances: instances.map((instance) => ({
+      address: hosts.get(instance.host_id)?.address ?? '',
+      port: instance.postgres_port,
+    })),
+  }
+}
+
+function faultAction(
+  fault: 'kill-service' | 'kill-postmaster' | 'freeze-postmaster' | 'silence-host' | 'kill-agent',
+  service: string,
+  durationMs = FREEZE_MS,
+): TaskAction {
+  return { kind: 'inject-fault', fault, service, durationMs }
+}
+
+async function chooseTarget(
+  step: StepContext,
+  fault: GameDayFault,
+  gateway: GatewayRow,
+): Promise<Target> {
+  const leader = await findLeader(step, step.clusterId)
+  if (leader === undefined) throw new HowdahError('wrong-state', 'no instance leads now')
+  const { instance, host } = leader
+  const patroni = `patroni-${instance.id}`
+  const at = (hostId: string, name: string, action: TaskAction) => ({ hostId, name, action })
+  switch (fault) {
+    case 'leader-process':
+      return at(host.id, instance.name, faultAction('kill-postmaster', patroni))
+    case 'leader-frozen':
+      return at(host.id, instance.name, faultAction('freeze-postmaster', patroni))
+    case 'leader-host':
+      return at(host.id, host.name, faultAction('silence-host', patroni))
+    case 'patroni':
+      return at(host.id, instance.name, faultAction('kill-service', patroni))
+    case 'agent':
+      return at(host.id, `the agent of ${host.name}`, faultAction('kill-agent', ''))
+    case 'dcs-member': {
+      const member = (await readDcs(step.database)).members[0]
+      const away = (await hostsById(step.database)).get(member?.host_id ?? '') as HostRow
+      return at(away.id, member?.name ?? '', faultAction('kill-service', 'etcd'))
+    }
+    case 'haproxy':
+      return at(gateway.host_id, gateway.name, faultAction('kill-service', `haproxy-${gateway.id}`))
+    case 'pgbouncer': {
+      const service = `pgbouncer-write-${gateway.id}`
+      return at(gateway.host_id, gateway.name, faultAction('kill-service', service))
+    }
+  }
+}

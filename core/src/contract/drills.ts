@@ -1,0 +1,67 @@
+// Owns drills as the API takes and shows them: rehearsals on purpose, with a report that stays.
+import { type Static, Type } from 'typebox'
+import { Timestamp } from './resource.ts'
+
+export const GameDayRequest = Type.Object(
+  {
+    faults: Type.Optional(
+      Type.Array(
+        Type.Enum([
+          'leader-process',
+          'leader-frozen',
+          'leader-host',
+          'patroni',
+          'dcs-member',
+          'haproxy',
+          'pgbouncer',
+          'agent',
+        ]),
+        { minItems: 1, maxItems: 16, description: 'Taken in turn; default: all' },
+      ),
+    ),
+    rounds: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
+    /** Both are needed for a cluster without the label howdah.test: it is told twice. */
+    confirm: Type.Optional(Type.String({ maxLength: 64 })),
+    accept_outage: Type.Optional(Type.Boolean()),
+  },
+  { additionalProperties: false },
+)
+
+export const GameDayRound = Type.Object({
+  fault: Type.String(),
+  target: Type.String(),
+  acknowledged: Type.Integer(),
+  failed: Type.Integer({ description: 'Writes that were refused or whose answer never came' }),
+  lost: Type.Integer({ description: 'Acknowledged writes that were not there afterwards' }),
+  longest_gap_ms: Type.Integer({ description: 'Between two acknowledged writes' }),
+  leaders_at_once_max: Type.Integer({
+    description: 'Instances that accepted writes at one moment',
+  }),
+  healed_ms: Type.Union([Type.Integer(), Type.Null()], {
+    description: 'From the end of the watch until every instance was whole; null: not within 60 s',
+  }),
+  watched_ms: Type.Integer(),
+})
+
+export const GameDayReport = Type.Object({
+  rounds: Type.Array(GameDayRound),
+  acknowledged: Type.Integer(),
+  failed: Type.Integer(),
+  lost: Type.Integer(),
+  leaders_at_once_max: Type.Integer(),
+  availability: Type.Number({ description: 'Share of the watched time in which writes went on' }),
+})
+
+export const Drill = Type.Object({
+  id: Type.String(),
+  kind: Type.String(),
+  cluster_id: Type.String(),
+  operation_id: Type.String(),
+  report: Type.Union([GameDayReport, Type.Null()]),
+  created_at: Timestamp,
+})
+
+export type GameDayRequest = Static<typeof GameDayRequest>
+export type GameDayRound = Static<typeof GameDayRound>
+export type GameDayReport = Static<typeof GameDayReport>
+export type Drill = Static<typeof Drill>
