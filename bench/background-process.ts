@@ -1,5 +1,5 @@
-// Owns the programs that a bench starts itself: as an unprivileged user, with a clean environment and a log file,
-// and ended by the id under which they were started.
+// Owns the programs that a bench starts itself: as an unprivileged user, with a clean environment
+// and a log file, and ended by the id under which they were started.
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
 import { promisify } from 'node:util'

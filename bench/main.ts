@@ -1,5 +1,6 @@
-// Runs a bench: `npm run bench -- <name> [--rounds N] [--out FILE]`. Every bench starts what it needs, writes raw
-// rows as JSON lines, prints medians, and leaves no process and no directory behind.
+// Runs a bench: `npm run bench -- <name> [--rounds N] [--out FILE]`. Every bench starts what it
+// needs, writes raw rows as JSON lines, prints medians, and leaves no process and no directory
+// behind.
 import { parseArgs } from 'node:util'
 import { benchProvision } from './provision/provision.ts'
 import { openResults, type Results } from './results.ts'
@@ -25,7 +26,9 @@ const BENCHES: Readonly<Record<string, Bench>> = {
 }
 
 function usage(): string {
-  const benches = Object.entries(BENCHES).map(([name, bench]) => `  ${name.padEnd(12)} ${bench.describe}`)
+  const benches = Object.entries(BENCHES).map(
+    ([name, bench]) => `  ${name.padEnd(12)} ${bench.describe}`,
+  )
   return ['usage: npm run bench -- <name> [--rounds N] [--out FILE]', ...benches].join('\n')
 }
 

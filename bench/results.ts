@@ -1,6 +1,6 @@
-// Owns the record of a run: JSON lines with the machine, every row, and the configuration of what was compared, so
-// that a figure can be worked out again from what was seen. Rows are written as they come: a run that breaks keeps
-// what it had.
+// Owns the record of a run: JSON lines with the machine, every row, and the configuration of what
+// was compared, so that a figure can be worked out again from what was seen. Rows are written as
+// they come: a run that breaks keeps what it had.
 import { appendFileSync, mkdirSync, readFileSync } from 'node:fs'
 import { arch, cpus, loadavg, release, totalmem } from 'node:os'
 import { dirname, join } from 'node:path'

@@ -1,4 +1,5 @@
-// Owns connections of the benches to PostgreSQL, whoever provides it: an address with or without TLS.
+// Owns connections of the benches to PostgreSQL, whoever provides it: an address with or without
+// TLS.
 import pg from 'pg'
 
 export interface SqlAddress {

@@ -1,5 +1,5 @@
-// Owns the arithmetic of the benches: medians, percentiles, and the interval of a ratio by bootstrap. Random numbers
-// come from a seed, so that the same rows always give the same interval.
+// Owns the arithmetic of the benches: medians, percentiles, and the interval of a ratio by
+// bootstrap. Random numbers come from a seed, so that the same rows always give the same interval.
 
 export interface Ratio {
   /** Median over the pairs of one side divided by the other. */

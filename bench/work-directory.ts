@@ -1,5 +1,5 @@
-// Owns the directory that one part of a bench works in: short, as sockets lie below it, and gone at the end, with
-// whatever process still works in it.
+// Owns the directory that one part of a bench works in: short, as sockets lie below it, and gone at
+// the end, with whatever process still works in it.
 import { chown, mkdtemp, rm } from 'node:fs/promises'
 import { findHomeProcesses } from '../test/harness/home-processes.ts'
 import { until } from '../test/harness/until.ts'

@@ -1,5 +1,6 @@
-// Owns a plain Patroni cluster of three instances over one etcd, scripted as a person would: three files, three
-// processes. No TLS and no proxy. It is what the benches measure against, so nothing here may be slower than it must.
+// Owns a plain Patroni cluster of three instances over one etcd, scripted as a person would: three
+// files, three processes. No TLS and no proxy. It is what the benches measure against, so nothing
+// here may be slower than it must.
 import { randomBytes } from 'node:crypto'
 import { chown, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -1,5 +1,5 @@
-// Owns the peers: Patroni with HAProxy and PgBouncer as others configure them. What a source does not say is left at
-// the program's own default.
+// Owns the peers: Patroni with HAProxy and PgBouncer as others configure them. What a source does
+// not say is left at the program's own default.
 
 export interface PeerSettings {
   name: string
@@ -19,7 +19,8 @@ const POSTGRESQL = { use_pg_rewind: true, use_slots: true }
 
 export const SEEDS_PEER: PeerSettings = {
   name: 'seeds',
-  source: 'Patroni defaults 30/10/10, the HAProxy template of the report, PgBouncer beside PostgreSQL',
+  source:
+    'Patroni defaults 30/10/10, the HAProxy template of the report, PgBouncer beside PostgreSQL',
   dynamic: {
     ttl: 30,
     loop_wait: 10,
@@ -63,8 +64,7 @@ export const TIGHTEST_PEER: PeerSettings = {
     maximum_lag_on_failover: 1_048_576,
     postgresql: POSTGRESQL,
   },
-  checks:
-    'inter 1s fastinter 500ms downinter 500ms rise 1 fall 2 on-marked-down shutdown-sessions',
+  checks: 'inter 1s fastinter 500ms downinter 500ms rise 1 fall 2 on-marked-down shutdown-sessions',
   pooler: ['server_login_retry = 1'],
   firstAddress: 30,
 }

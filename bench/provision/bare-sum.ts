@@ -1,5 +1,5 @@
-// Owns one trial of the floor under `provision`: initdb, a start, and two base backups, one after the other and with
-// nothing around them. The flags are those that the platform gives.
+// Owns one trial of the floor under `provision`: initdb, a start, and two base backups, one after
+// the other and with nothing around them. The flags are those that the platform gives.
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type BenchUser, runAs } from '../background-process.ts'

@@ -1,5 +1,6 @@
-// Owns one trial of ours in `provision`: a request to the API of a running platform, and a client that polls the
-// write endpoint with the credentials of the reply until a commit succeeds and the API calls two replicas streaming.
+// Owns one trial of ours in `provision`: a request to the API of a running platform, and a client
+// that polls the write endpoint with the credentials of the reply until a commit succeeds and the
+// API calls two replicas streaming.
 import type { Cluster, ClusterAccepted } from '@howdah/core/contract/clusters.ts'
 import { endpointOf } from '../../test/harness/cluster.ts'
 import type { TestPlatform } from '../../test/harness/platform.ts'
@@ -21,7 +22,10 @@ export interface CreateResult {
 const WAIT = { intervalMs: 25, timeoutMs: 240_000 }
 const OPERATION_TIMEOUT_MS = 240_000
 
-export async function runCreateCluster(platform: TestPlatform, name: string): Promise<CreateResult> {
+export async function runCreateCluster(
+  platform: TestPlatform,
+  name: string,
+): Promise<CreateResult> {
   const startedMs = performance.now()
   const sinceStart = (ms: number) => Math.round(ms - startedMs)
   const reply = await platform.api<ClusterAccepted>('POST', '/v1/clusters', { name, instances: 3 })

@@ -1,5 +1,6 @@
-// Owns one trial of a first start: `howdah up` with an empty home, packages present, until a row is committed in the
-// demo cluster. Everything is made anew: authority, platform database, dcs, four hosts, the cluster.
+// Owns one trial of a first start: `howdah up` with an empty home, packages present, until a row is
+// committed in the demo cluster. Everything is made anew: authority, platform database, dcs, four
+// hosts, the cluster.
 import { execFile } from 'node:child_process'
 import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -1,4 +1,5 @@
-// Owns what a platform costs when nothing happens: the proportional set size of its processes, by what they are.
+// Owns what a platform costs when nothing happens: the proportional set size of its processes, by
+// what they are.
 import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { findHomeProcesses, type HomeProcess } from '../../test/harness/home-processes.ts'

@@ -1,7 +1,11 @@
-// Owns the fine-grained waiting of timed runs: a look every few milliseconds, without the harness' tenth of a second.
+// Owns the fine-grained waiting of timed runs: a look every few milliseconds, without the harness'
+// tenth of a second.
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** Milliseconds on `performance.now()`'s clock at which `look` first answered true. Its errors mean: not yet. */
+/**
+ * Milliseconds on `performance.now()`'s clock at which `look` first answered true. Its errors mean:
+ * not yet.
+ */
 export async function pollUntil(
   describe: string,
   options: { intervalMs: number; timeoutMs: number },

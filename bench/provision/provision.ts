@@ -1,5 +1,6 @@
-// Owns the bench of creation: ours on a running platform, the bare sum of what PostgreSQL alone needs, and a plain
-// scripted Patroni, in turn; then first starts, and the memory of an idle platform.
+// Owns the bench of creation: ours on a running platform, the bare sum of what PostgreSQL alone
+// needs, and a plain scripted Patroni, in turn; then first starts, and the memory of an idle
+// platform.
 import { startPlatform, type TestPlatform } from '../../test/harness/platform.ts'
 import { type BenchUser, findBenchUser } from '../background-process.ts'
 import { type PeerDcs, type PeerPlace, startPeerDcs } from '../peers/patroni-cluster.ts'

@@ -1,5 +1,5 @@
-// Owns one trial of the peer of `provision`: three patroni.yml, three processes, and a client that looks. Its etcd
-// already runs, as ours does.
+// Owns one trial of the peer of `provision`: three patroni.yml, three processes, and a client that
+// looks. Its etcd already runs, as ours does.
 import { rm } from 'node:fs/promises'
 import {
   countStreaming,
