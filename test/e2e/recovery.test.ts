@@ -7,6 +7,7 @@ import type { Host } from '@howdah/core/contract/hosts.ts'
 import type { TestCluster } from '../harness/cluster.ts'
 import { controlPlanePid } from '../harness/crash.ts'
 import {
+  commandHostService,
   commandPlatformService,
   hostProcesses,
   killService,
@@ -150,12 +151,16 @@ test('without the control plane reads and writes go on, and what dies comes back
   try {
     const report = await undisturbed('alone', async () => {
       await platform.sql({ cluster: alive, purpose: 'read' }, 'select 1')
-      const etcd = serviceProcess(platform, 'host-1', 'etcd')?.pid
-      await killService(platform, 'host-1', 'agent')
-      await killService(platform, gateway.host, `pgbouncer-write-${gateway.id}`)
+      const pooler = `pgbouncer-write-${gateway.id}`
+      const haproxy = serviceProcess(platform, gateway.host, `haproxy-${gateway.id}`)?.pid
+      await killService(platform, gateway.host, pooler)
       await assertWrites('write')
-      // A new agent takes over what runs; it starts nothing twice.
-      assert.equal(serviceProcess(platform, 'host-1', 'etcd')?.pid, etcd)
+      // Somebody stopped it: only an agent that knows what its host should run starts it again.
+      await commandHostService(platform, gateway.host, pooler, '-wD', '-d')
+      await killService(platform, gateway.host, 'agent')
+      await assertWrites('write')
+      // The new agent takes over what runs; it starts nothing twice.
+      assert.equal(serviceProcess(platform, gateway.host, `haproxy-${gateway.id}`)?.pid, haproxy)
     })
     assert.deepEqual(report.errors, [])
   } finally {

@@ -1,0 +1,97 @@
+// Owns the bench of creation: ours on a running platform, the bare sum of what PostgreSQL alone
+// needs, and a plain scripted Patroni, in turn; then first starts, and the memory of an idle
+// platform.
+import { startPlatform, type TestPlatform } from '../../test/harness/platform.ts'
+import { type BenchUser, findBenchUser } from '../background-process.ts'
+import { type PeerDcs, type PeerPlace, startPeerDcs } from '../peers/patroni-cluster.ts'
+import { SEEDS_PEER } from '../peers/peer-settings.ts'
+import type { Results } from '../results.ts'
+import { median, pairedRatio, percentile } from '../statistics.ts'
+import { makeWorkDirectory, type WorkDirectory } from '../work-directory.ts'
+import { runBareSum } from './bare-sum.ts'
+import { runCreateCluster } from './create-cluster.ts'
+import { runFreshStart } from './fresh-start.ts'
+import { readIdleMemory } from './idle-memory.ts'
+import { runScriptedPatroni } from './scripted-patroni.ts'
+
+export const OUR_SUBNET = '127.67.0'
+
+export interface ProvisionOptions {
+  rounds: number
+  freshStarts: number
+}
+
+interface Field {
+  platform: TestPlatform
+  user: BenchUser
+  work: WorkDirectory
+  place: PeerPlace
+  dcs: PeerDcs
+  results: Results
+}
+
+type Subject = 'ours' | 'bare' | 'patroni'
+
+/** A-B-C and C-B-A in turn: what drifts over the run meets each subject alike. */
+const ORDERS: readonly (readonly Subject[])[] = [
+  ['ours', 'bare', 'patroni'],
+  ['patroni', 'bare', 'ours'],
+]
+
+export async function benchProvision(results: Results, options: ProvisionOptions): Promise<void> {
+  await benchCreation(results, options.rounds)
+  for (let round = 1; round <= options.freshStarts; round += 1) {
+    results.row({ subject: 'fresh-start', round, ...(await runFreshStart(OUR_SUBNET)) })
+  }
+  summarize(results)
+}
+
+async function benchCreation(results: Results, rounds: number): Promise<void> {
+  await using platform = await startPlatform({ subnet: OUR_SUBNET })
+  results.note('idle-memory', readIdleMemory(platform.home))
+  const user = await findBenchUser()
+  await using work = await makeWorkDirectory(user, 'provision')
+  const place = { user, directory: work.path, firstAddress: 40 }
+  const dcs = await startPeerDcs(place)
+  const field = { platform, user, work, place, dcs, results }
+  for (let round = 1; round <= rounds; round += 1) {
+    for (const subject of ORDERS[(round - 1) % ORDERS.length] ?? []) {
+      await runTrial(field, subject, round)
+    }
+  }
+}
+
+async function runTrial(field: Field, subject: Subject, round: number): Promise<void> {
+  const { platform, user, work, place, dcs, results } = field
+  if (subject === 'ours') {
+    results.row({ subject, round, ...(await runCreateCluster(platform, `bench-${round}`)) })
+  } else if (subject === 'bare') {
+    results.row({ subject, round, ...(await runBareSum(user, work.path)) })
+  } else {
+    const { dynamic } = SEEDS_PEER
+    const result = await runScriptedPatroni(place, dcs, `round${round}`, dynamic)
+    const { exampleFile, ...times } = result
+    if (round === 1) results.note('peer-patroni.yml', exampleFile)
+    results.row({ subject, round, ...times })
+  }
+}
+
+function summarize(results: Results): void {
+  const of = (subject: string) => results.numbers(subject, 'totalMs')
+  const spread = (subject: string) => ({
+    rounds: of(subject).length,
+    medianMs: Math.round(median(of(subject))),
+    p95Ms: Math.round(percentile(of(subject), 0.95)),
+  })
+  const summary = {
+    ours: spread('ours'),
+    oursFirstWriteMedianMs: Math.round(median(results.numbers('ours', 'firstWriteMs'))),
+    bare: spread('bare'),
+    patroni: spread('patroni'),
+    freshStart: spread('fresh-start'),
+    oursOverBare: pairedRatio(of('ours'), of('bare')),
+    patroniOverOurs: pairedRatio(of('patroni'), of('ours')),
+  }
+  results.note('summary', summary)
+  console.log(JSON.stringify(summary, null, 2))
+}
