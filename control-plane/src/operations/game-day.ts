@@ -41,7 +41,9 @@ export const gameDay: OperationDefinition<GameDayInput> = {
         await storeReport(context.database, context.operationId, summarizeGameDay(rounds))
       }
       const { lost, failed, availability } = summarizeGameDay(rounds)
-      await context.say(`${lost} lost, ${failed} failed, ${availability * 100} % available`)
+      await context.say(
+        `${lost} lost, ${failed} failed, ${(availability * 100).toFixed(3)} % available`,
+      )
     })
   },
 }
