@@ -38,7 +38,7 @@ function samples(rule: ParameterRule): (string | number | boolean)[] {
     case 'duration':
       return [rule.minimumMs === -1 ? '-1' : `${rule.minimumMs}ms`, '90s', `${rule.maximumMs}ms`]
     case 'pattern':
-      return ['ISO', 'ISO, DMY', 'German, YMD', 'SQL,MDY']
+      return ['ISO', 'ISO, DMY', 'ISO, YMD', 'ISO,MDY']
     case 'timezone':
       return ['UTC', 'GMT', 'Asia/Ho_Chi_Minh', 'America/Argentina/Buenos_Aires', 'Etc/GMT+12']
   }

@@ -79,6 +79,8 @@ const refused: [string, Value][] = [
   ['log_statement', 'ddl; drop table x'],
   ['log_statement', ''],
   ['datestyle', "ISO'"],
+  ['datestyle', 'German'],
+  ['datestyle', 'SQL, DMY'],
   ['timezone', 'Asia/Nowhere'],
   ['timezone', 'Europe/../../etc/passwd'],
   ['timezone', 'asia/ho_chi_minh'],

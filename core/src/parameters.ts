@@ -59,10 +59,12 @@ export const PARAMETER_RULES: Readonly<Record<string, ParameterRule>> = {
     type: 'enum',
     values: ['debug1', 'log', 'notice', 'warning', 'error'],
   },
+  // Only the order: with another style Patroni cannot read the times that PostgreSQL tells it, and the cluster
+  // has no leader for anybody. A session, a role or a database may still set its own.
   datestyle: {
     type: 'pattern',
-    pattern: '^(ISO|SQL|Postgres|German)(, ?(DMY|MDY|YMD))?$',
-    says: 'a style and an order, such as "ISO, DMY"',
+    pattern: '^ISO(, ?(DMY|MDY|YMD))?$',
+    says: 'ISO and an order, such as "ISO, DMY"',
   },
   deadlock_timeout: duration(1, HOUR_MS),
   default_statistics_target: integer(1, 10_000),

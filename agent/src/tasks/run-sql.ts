@@ -12,6 +12,24 @@ type Statement = SqlAction['statements'][number]
 export const RESULT_BYTES_MAX = 1024 * 1024
 const CONNECT_TIMEOUT_MS = 5000
 
+/**
+ * Whatever the cluster's parameters say: applications' limits are not for us, and a statement that holds a verifier
+ * must not stand in PostgreSQL's log, neither when it runs nor when it fails.
+ */
+const SOCKET_OPTIONS = [
+  'search_path=pg_catalog,pg_temp',
+  'lock_timeout=0',
+  'idle_session_timeout=0',
+  'idle_in_transaction_session_timeout=0',
+  'default_transaction_isolation=read\\ committed',
+  'client_min_messages=warning',
+  'log_statement=none',
+  'log_min_duration_statement=-1',
+  'log_min_error_statement=panic',
+]
+  .map((setting) => `-c ${setting}`)
+  .join(' ')
+
 export interface SqlLimits {
   /** Unix sockets must lie below it: the agent may be root, and others' PostgreSQL is not ours. */
   rootPath: string
@@ -60,9 +78,7 @@ function clientOptions(action: SqlAction, limits: SqlLimits): pg.ClientConfig {
     application_name: 'howdah-agent',
     // A pooler refuses both, as they would outlive us in a session that others share. Over the socket the
     // search path is a startup option: no moment exists in which another one is in force.
-    ...(overTcp
-      ? {}
-      : { statement_timeout: limits.timeoutMs, options: '-c search_path=pg_catalog,pg_temp' }),
+    ...(overTcp ? {} : { statement_timeout: limits.timeoutMs, options: SOCKET_OPTIONS }),
     ssl: overTcp
       ? {
           ca: connection.caPem as string,

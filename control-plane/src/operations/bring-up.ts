@@ -164,9 +164,17 @@ const AWAIT_REWIND_ROLE = statement(
    end $do$`,
 )
 
+/** Set for applications, they would keep the pooler from looking up a login, and Patroni from its view. */
+const LIMITS = [
+  'statement_timeout',
+  'lock_timeout',
+  'idle_session_timeout',
+  'idle_in_transaction_session_timeout',
+]
+
 async function preparePlatformRoles(step: StepContext): Promise<void> {
   const secrets = await readSecrets(step.database, step.sealer, step.clusterId)
-  const { pooler, probe, rewind } = PLATFORM_ROLES
+  const { superuser, pooler, probe, rewind } = PLATFORM_ROLES
   const roles = (
     [
       ['pooler', pooler],
@@ -174,11 +182,17 @@ async function preparePlatformRoles(step: StepContext): Promise<void> {
     ] as const
   ).flatMap(([secret, role]) => ensureLoginRole(role, scramVerifier(secrets.get(secret) ?? '')))
   const schema = POOLER_SCHEMA.map((text) => statement(text))
+  const limits = LIMITS.flatMap((name) =>
+    [superuser, rewind, pooler, probe].map((role) =>
+      statement(`alter role ${role} set ${name} = 0`),
+    ),
+  )
   await runOnLeader(step, 'postgres', [
+    AWAIT_REWIND_ROLE,
     ...roles,
+    ...limits,
     ...schema,
     statement('revoke connect, temporary on database postgres from public'),
-    AWAIT_REWIND_ROLE,
     // pg_rewind and Patroni look at a leader through this database before a former leader may follow.
     statement(`grant connect on database postgres to ${pooler}, ${probe}, ${rewind}`),
     statement(`create table if not exists howdah.canary (

@@ -87,22 +87,35 @@ async function changeConfiguration(step: StepContext): Promise<void> {
   })
 }
 
+/** Wanted and not in PostgreSQL's files, or in Patroni's part of them and not wanted (any more). */
+const DIFFERENCES = `
+  select key as name from pg_catalog.json_each_text($1::pg_catalog.json) wanted
+  where not exists (select from pg_catalog.pg_file_settings file
+    where pg_catalog.lower(file.name) = wanted.key and file.setting = wanted.value and file.applied)
+  union all
+  select pg_catalog.lower(file.name) from pg_catalog.pg_file_settings file
+  where file.sourcefile like '%/postgresql.conf'
+    and pg_catalog.lower(file.name) = any (pg_catalog.string_to_array($2, ','))`
+
 /** Returns whether an instance waits for a restart; in maintenance nothing restarts by itself. */
 async function waitApplied(step: StepContext, restart: boolean): Promise<boolean> {
   const cluster = await requireRow(step)
-  const names = Object.keys(cluster.spec.parameters)
-  const reloadable = names.filter((name) => !requiresRestart(name))
+  if (cluster.share === null) throw new Error('BUG: an available cluster has no share')
+  const reloadable = parametersOf(cluster.spec, cluster.share)
+    .filter(({ name }) => Object.hasOwn(PARAMETER_RULES, name) && !requiresRestart(name))
+    .map(({ name, value }) => [name, value] as const)
+  const wanted = new Map(reloadable)
+  const gone = Object.keys(PARAMETER_RULES).filter(
+    (name) => !requiresRestart(name) && !wanted.has(name),
+  )
+  const params = [JSON.stringify(Object.fromEntries(wanted)), gone.join(',')]
   await step.until([], RELOAD_TIMEOUT_MS, async () => {
-    const rows = await runOnLeader<{ name: string; source: string }>(step, 'postgres', [
-      statement(
-        `select name, sourcefile is not null or source = 'override' as set
-         from pg_settings where name = any(string_to_array($1, ',')) and sourcefile is not null`,
-        [reloadable.map((name) => (name === 'timezone' ? 'TimeZone' : name)).join(',')],
-      ),
+    const rows = await runOnLeader<{ name: string }>(step, 'postgres', [
+      statement(DIFFERENCES, params),
     ])
-    const missing = reloadable.length - rows.length
-    if (missing > 0) await step.say(`${missing} parameters are not read yet`)
-    return missing > 0 ? undefined : true
+    if (rows.length === 0) return true
+    await step.say(`not read yet: ${rows.map(({ name }) => name).join(', ')}`)
+    return undefined
   })
   if (!restart || cluster.spec.maintenance) {
     await step.say(restart ? 'applied; a restart waits for the end of the pause' : 'applied')
