@@ -1,6 +1,7 @@
 // Owns `npm run chaos`: rounds of random faults under load, each checked; ends with a summary and, where anything
 // was lost, doubled or did not come back, with exit code 1. The same seed chooses the same faults.
-import { rename, writeFile } from 'node:fs/promises'
+import { cp, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { Durability } from '@howdah/core/contract/clusters.ts'
 import { faultsOf, findFault } from '../harness/faults.ts'
@@ -12,7 +13,7 @@ import { openStage } from './stage.ts'
 import { formatSummary } from './summary.ts'
 
 const USAGE = `npm run chaos -- [--rounds N] [--seed S] [--faults a,b] [--report FILE]
-  [--stage namespaces|loopback] [--durability strict|sync|async] [--sensitivity fast|balanced|patient]
+  [--logs DIRECTORY] [--stage namespaces|loopback] [--durability strict|sync|async] [--sensitivity fast|balanced|patient]
 `
 
 function say(line: string): void {
@@ -26,6 +27,7 @@ function readOptions() {
       seed: { type: 'string', default: String(Date.now() % 1_000_000) },
       faults: { type: 'string' },
       report: { type: 'string' },
+      logs: { type: 'string' },
       stage: { type: 'string' },
       durability: { type: 'string', default: 'sync' },
       sensitivity: { type: 'string', default: 'balanced' },
@@ -86,6 +88,17 @@ async function writeReport(path: string, reports: readonly RoundReport[]): Promi
   await rename(`${path}.new`, path)
 }
 
+/** Of every host, and of the control plane: the stage and all that is in it are removed at the end. */
+async function keepLogs(stage: Stage, directory: string): Promise<void> {
+  for (const { name, root } of stage.hosts) {
+    for (const part of ['log', 'agent/log']) {
+      await cp(join(root, part), join(directory, name, part), { recursive: true })
+    }
+  }
+  const log = join(stage.platform.home, 'platform/log')
+  await cp(log, join(directory, 'platform'), { recursive: true })
+}
+
 async function main(): Promise<number> {
   const options = readOptions()
   let stopping = false
@@ -101,6 +114,7 @@ async function main(): Promise<number> {
     say(`${error.stack}\n${await stage.platform.explain()}`)
     return undefined
   })
+  if (options.logs !== undefined) await keepLogs(stage, options.logs)
   if (reports === undefined) return 1
   say(formatSummary(reports))
   return reports.some(({ problems }) => problems.length > 0) ? 1 : 0
