@@ -2,6 +2,9 @@
 // needs, writes raw rows as JSON lines, prints medians, and leaves no process and no directory
 // behind.
 import { parseArgs } from 'node:util'
+import { benchCrash } from './failures/crash.ts'
+import { benchReroute } from './failures/reroute.ts'
+import { benchSwitchover } from './failures/switchover.ts'
 import { benchProvision } from './provision/provision.ts'
 import { openResults, type Results } from './results.ts'
 
@@ -23,6 +26,21 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     defaults: { rounds: 10, freshStarts: 5 },
     run: benchProvision,
   },
+  switchover: {
+    describe: 'a planned change of leader under 16 clients: failed transactions, longest stall',
+    defaults: { rounds: 30, peerRounds: 10 },
+    run: benchSwitchover,
+  },
+  crash: {
+    describe: 'SIGKILL to the leader: the gap that a client at the write endpoint sees',
+    defaults: { rounds: 30, peerRounds: 10 },
+    run: benchCrash,
+  },
+  reroute: {
+    describe: 'from a new leader that accepts writes to a client that is with it',
+    defaults: { rounds: 30, peerRounds: 10 },
+    run: benchReroute,
+  },
 }
 
 function usage(): string {
@@ -41,6 +59,11 @@ function count(text: string | undefined, otherwise: number): number {
   return value
 }
 
+// A run that is interrupted ends with its next row, so that everything it started is stopped in good order.
+const interruption = new AbortController()
+process.once('SIGINT', () => interruption.abort(new Error('interrupted')))
+process.once('SIGTERM', () => interruption.abort(new Error('terminated')))
+
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
@@ -57,7 +80,7 @@ if (bench === undefined) {
   process.exitCode = 2
 } else {
   const { defaults } = bench
-  const results = openResults(name, values.out)
+  const results = openResults(name, interruption.signal, values.out)
   console.log(`rows go to ${results.path}; other work on this machine shows as its load average`)
   const rounds = count(values.rounds, defaults.rounds ?? 10)
   await bench.run(results, {

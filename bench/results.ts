@@ -9,7 +9,7 @@ export type Row = Record<string, unknown> & { subject: string }
 
 export interface Results {
   path: string
-  /** Adds the time and the load average. */
+  /** Adds the time and the load average. Throws when the run is interrupted. */
   row(row: Row): void
   /** What is not a row: settings, a peer's configuration files, a summary. */
   note(kind: string, value: unknown): void
@@ -20,7 +20,7 @@ export interface Results {
 const RESULTS_DIRECTORY = join(import.meta.dirname, 'results')
 
 /** `name` is the bench's; the file is named for it and for today. */
-export function openResults(name: string, path?: string): Results {
+export function openResults(name: string, interruption: AbortSignal, path?: string): Results {
   const today = new Date().toISOString().slice(0, 10)
   const file = path ?? join(RESULTS_DIRECTORY, `${name}-${today}.jsonl`)
   mkdirSync(dirname(file), { recursive: true })
@@ -33,6 +33,7 @@ export function openResults(name: string, path?: string): Results {
       rows.push(row)
       write({ kind: 'row', at: new Date().toISOString(), load1: load1(), ...row })
       console.log(`${formatRow(row)}  load ${load1()}`)
+      interruption.throwIfAborted()
     },
     note: (kind, value) => write({ kind, value }),
     numbers: (subject, field) =>

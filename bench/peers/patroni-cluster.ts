@@ -49,6 +49,8 @@ export interface PatroniCluster {
 export interface PatroniOptions {
   scope: string
   dynamic: Record<string, unknown>
+  /** PostgreSQL's, in the local part. */
+  parameters?: Record<string, string>
 }
 
 export async function startPeerDcs(place: PeerPlace): Promise<PeerDcs> {
@@ -138,7 +140,7 @@ function patroniFile(
         replication: { username: 'replicator', password },
         rewind: { username: 'rewinder', password },
       },
-      parameters: { unix_socket_directories: directory },
+      parameters: { unix_socket_directories: directory, ...options.parameters },
       pg_hba: [
         'local all all trust',
         'host replication replicator 127.0.0.0/8 scram-sha-256',

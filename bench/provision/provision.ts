@@ -3,6 +3,7 @@
 // platform.
 import { startPlatform, type TestPlatform } from '../../test/harness/platform.ts'
 import { type BenchUser, findBenchUser } from '../background-process.ts'
+import { OUR_SUBNET } from '../our-stack.ts'
 import { type PeerDcs, type PeerPlace, startPeerDcs } from '../peers/patroni-cluster.ts'
 import { SEEDS_PEER } from '../peers/peer-settings.ts'
 import type { Results } from '../results.ts'
@@ -13,8 +14,6 @@ import { runCreateCluster } from './create-cluster.ts'
 import { runFreshStart } from './fresh-start.ts'
 import { readIdleMemory } from './idle-memory.ts'
 import { runScriptedPatroni } from './scripted-patroni.ts'
-
-export const OUR_SUBNET = '127.67.0'
 
 export interface ProvisionOptions {
   rounds: number

@@ -1,0 +1,46 @@
+// Owns the bench of a planned change of leader under sixteen clients: how many transactions fail, and how long the
+// unluckiest client waits for its next commit.
+import { setTimeout as delay } from 'node:timers/promises'
+import type { OurStack } from '../our-stack.ts'
+import type { Results } from '../results.ts'
+import type { Stack } from '../stack.ts'
+import { summarizeFailures } from './failure-summary.ts'
+import { startTransactionClients } from './transaction-clients.ts'
+import { runTrials, settle, type TrialOptions } from './trials.ts'
+
+const WARM_UP_MS = 1500
+const COOL_DOWN_MS = 1000
+
+export async function benchSwitchover(results: Results, options: TrialOptions): Promise<void> {
+  await runTrials(results, options, switchoverTrial)
+  summarizeFailures(results, 'stallMs')
+}
+
+async function switchoverTrial(stack: Stack, round: number): Promise<Record<string, unknown>> {
+  const from = await stack.waitWhole()
+  const to = await stack.candidate()
+  const clients = await startTransactionClients(stack.write, round)
+  await delay(WARM_UP_MS)
+  const startedMs = performance.now()
+  await stack.switchover(to)
+  const answeredMs = Math.round(performance.now() - startedMs)
+  // A peer's proxy may still have to notice: clients work until it has, and a while longer.
+  const leader = await settle(stack)
+  await delay(COOL_DOWN_MS)
+  const report = await clients.stop()
+  const { errors, ...numbers } = report
+  const said = 'lastReport' in stack ? saidOf(stack as OurStack) : undefined
+  return {
+    ...numbers,
+    answeredMs,
+    from,
+    to: leader,
+    errors,
+    ...(said === undefined ? {} : { said }),
+  }
+}
+
+/** What our own operation says of the switchover, to hold against what the clients saw. */
+function saidOf(stack: OurStack): string | undefined {
+  return stack.lastReport()?.steps.find(({ name }) => name === 'hand-over')?.message
+}
