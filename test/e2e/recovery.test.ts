@@ -70,7 +70,7 @@ async function postmasterStarts(): Promise<Record<string, string>> {
 
 async function undisturbed(table: string, disturb: () => Promise<void>): Promise<WriterReport> {
   const before = await postmasterStarts()
-  const writer = await startWriter({ cluster: alive, purpose: 'write-direct' }, table)
+  await using writer = await startWriter({ cluster: alive, purpose: 'write-direct' }, table)
   await until('the writer to write', ANSWER_TIMEOUT_MS, () =>
     writer.committed() > 20 ? { value: true } : { seen: `${writer.committed()} rows` },
   )
@@ -185,7 +185,7 @@ async function rebootWithoutControlPlane(host: string): Promise<void> {
 test('hosts that reboot without a control plane come back as they were', async () => {
   const cluster = await waitHealthy()
   const hostOf = (role: string) => cluster.instances.find((one) => one.role === role)?.host ?? ''
-  const writer = await startWriter({ cluster: alive, purpose: 'write' }, 'reboots')
+  await using writer = await startWriter({ cluster: alive, purpose: 'write' }, 'reboots')
   await stopControlPlane()
   try {
     for (const host of [hostOf('replica'), gateway.host, hostOf('leader')]) {

@@ -11,7 +11,7 @@ export interface WriterReport {
   lost: number
 }
 
-export interface Writer {
+export interface Writer extends AsyncDisposable {
   committed(): number
   /** Ends it and compares the table with what was acknowledged. */
   stop(): Promise<WriterReport>
@@ -22,11 +22,16 @@ export async function startWriter(target: SqlTarget, table: string): Promise<Wri
   const state = { committed: 0, errors: [] as string[], stallMsMax: 0, stopping: false }
   const acknowledged: number[] = []
   const running = writeRows(target, table, state, acknowledged)
+  const end = () => {
+    state.stopping = true
+    return running
+  }
   return {
+    // Of a test that failed half-way: a writer that goes on would keep the process alive.
+    [Symbol.asyncDispose]: end,
     committed: () => state.committed,
     async stop() {
-      state.stopping = true
-      await running
+      await end()
       const rows = await sql<{ number: number }>(target, `select number from ${table}`)
       const there = new Set(rows.map(({ number }) => number))
       const lost = acknowledged.filter((number) => !there.has(number)).length
