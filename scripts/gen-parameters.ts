@@ -18,7 +18,8 @@ durations carry a unit (\`kB\`, \`MB\`, \`GB\`, \`TB\`; \`ms\`, \`s\`, \`min\`, 
 each means is in PostgreSQL's manual.
 
 A parameter marked *restart* is stored and waits for the next start of each instance;
-\`cluster show\` says *restart pending* until then. See [the guide](../guides/parameters-and-durability.md).
+\`cluster show\` says *restart pending* until then. See
+[the guide](../guides/parameters-and-durability.md).
 
 | parameter | type | accepts | needs |
 |---|---|---|---|
