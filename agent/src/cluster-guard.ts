@@ -47,7 +47,7 @@ export function makeClusterGuard(needs: Needs): ClusterGuard {
   return {
     guard(spec) {
       const next = new Map<string, Guarded>()
-      for (const cluster of spec.clusters) {
+      for (const cluster of spec.clusters ?? []) {
         const definition = JSON.stringify(cluster)
         const held = guarded.get(cluster.id)
         if (held?.definition === definition) next.set(cluster.id, held)

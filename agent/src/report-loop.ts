@@ -33,7 +33,7 @@ export async function runReportLoop(needs: ReportNeeds): Promise<void> {
       const request = { ...needs.read(), results, events }
       const reply = await needs.controlPlane.report(request, needs.signal)
       await needs.results.markStored(reply.storedResults)
-      await needs.events.forget(reply.storedEvents)
+      await needs.events.forget(reply.storedEvents ?? [])
       failing = ''
       backoff.reset()
       // More waits than one report holds, and the control plane is taking it.

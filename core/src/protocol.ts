@@ -277,12 +277,12 @@ export const ReportRequest = Type.Object({
   applyError: Type.String({ maxLength: 4000 }),
   services: Type.Array(ServiceStatus, { maxItems: 500 }),
   results: Type.Array(TaskResult, { maxItems: 100 }),
-  events: Type.Array(GuardEvent, { maxItems: 200 }),
+  events: Type.Optional(Type.Array(GuardEvent, { maxItems: 200 })),
 })
 /** Results and events that the control plane has stored; the agent may forget them. */
 export const ReportReply = Type.Object({
   storedResults: Type.Array(Type.String()),
-  storedEvents: Type.Array(Type.String()),
+  storedEvents: Type.Optional(Type.Array(Type.String())),
 })
 
 export type HostFacts = Static<typeof HostFacts>

@@ -40,6 +40,8 @@ export interface ClusterWatch {
   deleteLeaderKey(seen: LeaderKey): Promise<boolean>
   /** Milliseconds since the leader's lease was refreshed; undefined when nobody can tell. */
   leaseAgeMs(seen: LeaderKey): Promise<number | undefined>
+  /** Reads now; false when there was no answer in time. */
+  refresh(timeoutMs: number): Promise<boolean>
   subscribe(callback: () => void): () => void
   done: Promise<void>
 }
@@ -116,6 +118,14 @@ export function watchCluster(
     silentMs: () => performance.now() - answeredMs,
     deleteLeaderKey: (seen) => deleteLeaderKey(client, dcs.prefix, seen),
     leaseAgeMs: (seen) => leaseAgeMs(client, seen),
+    refresh: (timeoutMs) =>
+      Promise.race([
+        read().then(
+          () => true,
+          () => false,
+        ),
+        pause(timeoutMs, signal).then(() => false),
+      ]),
     subscribe(callback) {
       subscribers.add(callback)
       return () => subscribers.delete(callback)

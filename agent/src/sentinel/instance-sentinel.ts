@@ -23,6 +23,7 @@ import { readWalEnd } from './wal-end.ts'
 const POLL_MS = 20
 const CANARY_MS = 1000
 const ISOLATION_POLL_MS = 250
+const STALL_ANSWER_MS = 500
 
 export interface SentinelNeeds {
   cluster: WatchedCluster
@@ -62,7 +63,11 @@ async function watchPostmaster(needs: SentinelNeeds, target: FenceTarget): Promi
   const { signal, log, watch, instance } = needs
   let known: PostmasterId | undefined
   let said = ''
+  let ranMs = performance.now()
   while (!signal.aborted) {
+    const stalledMs = performance.now() - ranMs
+    ranMs = performance.now()
+    if (stalledMs > ISOLATION_FENCE_MS) await fenceAfterStall(needs, target, stalledMs)
     if (known === undefined || !isRunning(known)) {
       const gone = known
       known = findPostmaster(target.dataDirectory)
@@ -103,6 +108,23 @@ async function tellLoss(
   if (end === undefined) return
   const message = `its WAL ends at ${end.lsn} on timeline ${end.timeline}`
   await events.add({ ...event, kind: 'wal-end-read', message, ...end })
+}
+
+/**
+ * This very process did not run for longer than a lease may be trusted: the host was frozen, and others may lead by
+ * now. PostgreSQL woke up with us and answers its old sessions, so it is fenced unless the dcs says that it still leads.
+ */
+async function fenceAfterStall(
+  needs: SentinelNeeds,
+  target: FenceTarget,
+  stalledMs: number,
+): Promise<void> {
+  if (ownKey(needs) === undefined) return
+  const answered = await needs.watch.refresh(STALL_ANSWER_MS)
+  if (answered && ownKey(needs) !== undefined) return
+  const reason = `this host did not run for ${Math.round(stalledMs)} ms`
+  await fence(target, reason, needs.log)
+  await tellLoss(needs, target, reason)
 }
 
 async function release(

@@ -192,7 +192,7 @@ async function report(
     await recordReport(tx, host.id, body)
     for (const result of body.results) await recordResult(tx, host.id, result)
     await notifyChange(tx, `report:${host.id}`)
-    for (const event of body.events) await storeGuardEvent(tx, host, event)
+    for (const event of body.events ?? []) await storeGuardEvent(tx, host, event)
     if (!host.online) {
       await addEvent(tx, {
         kind: 'host.online',
@@ -203,7 +203,7 @@ async function report(
   })
   return {
     storedResults: body.results.map((result) => result.id),
-    storedEvents: body.events.map((event) => event.id),
+    storedEvents: (body.events ?? []).map((event) => event.id),
   }
 }
 

@@ -18,6 +18,7 @@ export const ROLLING_RESTART_STEPS: readonly StepPlan[] = [
   { name: 'restart-replicas', title: 'restarts the replicas, one after the other' },
   { name: 'hand-over', title: 'holds the clients and changes the leader' },
   { name: 'restart-former-leader', title: 'restarts the former leader' },
+  { name: 'lower-limits', title: 'restarts the leader first, for limits that became lower' },
 ]
 
 /** Which instances: all, those that wait for a restart, or one. */
@@ -56,6 +57,28 @@ export async function rollingRestart<Input>(
     if (handed) await restartReplica(context, plan.leader)
     else await restartAlone(context, plan.leader)
   })
+  await step('lower-limits', lowerLimits)
+}
+
+/**
+ * A replica must not have lower limits (max_connections and its like) than its leader, so Patroni keeps the old ones
+ * on it until the leader has restarted with the new: then the leader goes first, its clients held meanwhile.
+ */
+async function lowerLimits(step: StepContext): Promise<void> {
+  const pending = async () => {
+    const hosts = await hostsById(step.database)
+    const rows = await instancesOf(step)
+    const leader = leaderOf(hosts, rows)
+    const waiting = rows.filter((row) => patroniOf(hosts, row)?.pendingRestart === true)
+    return { leader, waiting: waiting.map((row) => row.name) }
+  }
+  const { leader, waiting } = await pending()
+  if (leader === undefined || !waiting.includes(leader.name)) return
+  await step.say(`restarts ${leader.name}, the leader`)
+  await restartAlone(step, leader.name)
+  for (const name of waiting) {
+    if (name !== leader.name) await restartReplica(step, name)
+  }
 }
 
 async function instancesOf({ database, clusterId }: StepContext): Promise<InstanceRow[]> {

@@ -17,6 +17,7 @@ import {
   type RenderHost,
   type RenderInstance,
 } from './model.ts'
+import { PATRONI_REPAIR, REPAIR_FILE } from './patroni-repair.ts'
 
 const LAG_ON_FAILOVER_BYTES_MAX = 1_048_576
 
@@ -184,6 +185,7 @@ export function renderPatroni(
       path: `${config}/patroni.yml`,
       content: renderYaml(settings),
     },
+    { path: `${config}/python/${REPAIR_FILE}`, content: PATRONI_REPAIR },
     { path: `${config}/ca.crt`, content: cluster.caPem },
     { path: `${config}/dcs-ca.crt`, content: dcs.caPem },
     { path: `${config}/server.crt`, content: instance.tls.certificatePem },
@@ -200,9 +202,11 @@ export function renderPatroni(
       HOME: `${root}/${data}`,
       LANG: 'C.UTF-8',
       PYTHONUNBUFFERED: '1',
+      PYTHONDONTWRITEBYTECODE: '1',
+      PYTHONPATH: `${root}/${config}/python`,
     },
     restartOn: [],
-    reloadOn: files.map((file) => file.path),
+    reloadOn: files.map((file) => file.path).filter((path) => !path.endsWith(REPAIR_FILE)),
     reloadSignal: 'SIGHUP',
     stopSignal: 'SIGTERM',
     stopTimeoutMs: 60_000,

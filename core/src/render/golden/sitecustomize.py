@@ -1,0 +1,43 @@
+# Rendered by Howdah; see core/src/render/patroni-repair.ts.
+def _repair():
+    from patroni.version import __version__
+    if tuple(int(part) for part in __version__.split('.')[:3]) > (3, 0, 2):
+        return
+    from patroni.dcs import Leader
+    from patroni.dcs.etcd3 import Etcd3, Etcd3Error, ReturnFalseException
+
+    def update_leader(self):
+        retry = self._retry.copy()
+
+        def _retry(*args, **kwargs):
+            kwargs['retry'] = retry
+            return retry(*args, **kwargs)
+
+        self._run_and_handle_exceptions(self._do_refresh_lease, True, retry=_retry)
+        if not self._lease:
+            return False
+        cluster = self.cluster
+        leader = cluster.leader if cluster and isinstance(cluster.leader, Leader) else None
+        if leader is not None and leader.session == self._lease:
+            return True
+        retry.deadline = retry.stoptime - time.time()
+        if retry.deadline < 1:
+            raise Etcd3Error('update_leader timeout')
+        # Ours under an older lease: only if nobody has touched it since. Otherwise: only if there is none.
+        own = leader is not None and leader.name == self._name
+        expected = {'mod_revision': leader.index} if own else {'create_revision': 0}
+        try:
+            return bool(self._run_and_handle_exceptions(
+                self._client.put, self.leader_path, self._name, self._lease, retry=_retry, **expected))
+        except ReturnFalseException:
+            return False
+
+    import time
+    Etcd3._update_leader = update_leader
+
+
+try:
+    _repair()
+except Exception as error:
+    import sys
+    sys.stderr.write('howdah: patroni was not repaired: %r\n' % error)

@@ -1,0 +1,245 @@
+// What clients of the pooled endpoints notice of planned work: nothing but a wait. Switchover, restart,
+// scaling and parameters run under sixteen writers and readers, and not one transaction fails.
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import type {
+  Cluster,
+  Failover,
+  OperationAccepted,
+  SwitchoverPlan,
+} from '@howdah/core/contract/clusters.ts'
+import type { Operation } from '@howdah/core/contract/operations.ts'
+import type { Problem } from '@howdah/core/contract/resource.ts'
+import { connect, sql, type TestCluster } from '../harness/cluster.ts'
+import { startPlatform, type TestPlatform } from '../harness/platform.ts'
+import { until } from '../harness/until.ts'
+
+const OPERATION_TIMEOUT_MS = 240_000
+const WRITERS = 12
+const READERS = 4
+
+let platform: TestPlatform
+let cluster: TestCluster
+
+before(async () => {
+  platform = await startPlatform({ subnet: '127.71.0' })
+  cluster = await platform.createCluster('demo')
+  await sql({ cluster }, 'create table account (id integer primary key, balance bigint not null)')
+  await sql({ cluster }, 'insert into account select n, 1000 from generate_series(1, 100) n')
+})
+
+after(async () => {
+  await platform?.stop()
+})
+
+interface Load extends AsyncDisposable {
+  /** Ends the clients; every error that any of them saw, and how many transactions went through. */
+  stop(): Promise<{ transactions: number; errors: string[] }>
+}
+
+/** Transfers of several statements at the write endpoint, sums at the read endpoint; nobody tries again. */
+async function startLoad(): Promise<Load> {
+  const state = { stopping: false, transactions: 0, errors: [] as string[] }
+  const clients = Array.from({ length: WRITERS + READERS }, async (_, index) => {
+    const isWriter = index < WRITERS
+    const client = await connect({ cluster, purpose: isWriter ? 'write' : 'read' })
+    while (!state.stopping && state.errors.length === 0) {
+      try {
+        await (isWriter ? transfer(client) : client.query('select sum(balance) from account'))
+        state.transactions += 1
+      } catch (error) {
+        state.errors.push(`${isWriter ? 'writer' : 'reader'}: ${String(error)}`)
+      }
+    }
+    await client.end().catch(() => undefined)
+  })
+  const stop = async () => {
+    state.stopping = true
+    await Promise.all(clients)
+    return { transactions: state.transactions, errors: state.errors }
+  }
+  await until('the load to run', 30_000, () =>
+    state.transactions > 100 ? { value: true } : { seen: `${state.transactions} transactions` },
+  )
+  return {
+    stop,
+    async [Symbol.asyncDispose]() {
+      await stop()
+    },
+  }
+}
+
+async function transfer(client: Awaited<ReturnType<typeof connect>>): Promise<void> {
+  // In the order of ids, so that no two transfers wait for each other in a circle.
+  const [from, to] = [1 + Math.floor(Math.random() * 99), 100]
+  await client.query('begin')
+  await client.query('update account set balance = balance - 1 where id = $1', [from])
+  await client.query('update account set balance = balance + 1 where id = $1', [to])
+  await client.query('commit')
+}
+
+function act(action: string, body: unknown = {}) {
+  return platform.api<OperationAccepted & SwitchoverPlan & Problem>(
+    'POST',
+    `/v1/clusters/demo/${action}`,
+    body,
+  )
+}
+
+async function finish(reply: { status: number; body: OperationAccepted }): Promise<Operation> {
+  assert.equal(reply.status, 202, JSON.stringify(reply.body))
+  return platform.waitOperation(reply.body.operation.id, OPERATION_TIMEOUT_MS)
+}
+
+async function underLoad(change: () => Promise<Operation>): Promise<Operation> {
+  await using load = await startLoad()
+  const operation = await change()
+  const { transactions, errors } = await load.stop()
+  assert.deepEqual(errors, [])
+  assert.ok(transactions > 200, `only ${transactions} transactions ran`)
+  assert.equal(operation.state, 'succeeded', JSON.stringify(operation.error))
+  const [row] = await sql<{ sum: string }>({ cluster }, 'select sum(balance) from account')
+  assert.equal(row?.sum, '100000')
+  return operation
+}
+
+const leaderOf = (seen: Cluster) => seen.instances.find(({ role }) => role === 'leader')?.name
+
+async function shown(): Promise<Cluster> {
+  return (await platform.api<Cluster>('GET', '/v1/clusters/demo')).body
+}
+
+test('a dry run of a switchover names who would take over, and changes nothing', async () => {
+  const before = await shown()
+  const reply = await act('switchover', { dry_run: true })
+  assert.equal(reply.status, 200)
+  assert.equal(reply.body.from, leaderOf(before))
+  const candidate = before.instances.find(({ name }) => name === reply.body.to)
+  assert.equal(candidate?.role, 'sync-replica')
+  assert.equal(leaderOf(await shown()), leaderOf(before))
+})
+
+test('a switchover fails no transaction, and says what it cost', async () => {
+  const before = leaderOf(await shown())
+  const operation = await underLoad(async () => finish(await act('switchover')))
+  const seen = await shown()
+  assert.notEqual(leaderOf(seen), before)
+  const said = operation.steps.find(({ name }) => name === 'hand-over')?.message ?? ''
+  assert.match(said, /leads; \d+ clients waited, \d+ ms at most/)
+  const last = await until<Failover>('the record of the switchover', 20_000, async () => {
+    const { last_failover } = await shown()
+    return last_failover !== null && last_failover.from === before
+      ? { value: last_failover }
+      : { seen: JSON.stringify(last_failover) }
+  })
+  assert.equal(last.planned, true)
+  assert.equal(last.receipt.acknowledged_bytes, 0)
+  assert.equal(seen.readiness.ready, true, JSON.stringify(seen.readiness))
+})
+
+test('a replica that is not synchronous cannot be chosen, and a stranger is not found', async () => {
+  const { instances } = await shown()
+  const replica = instances.find(({ role }) => role === 'replica')?.name
+  const refused = await act('switchover', { to: replica })
+  assert.equal(refused.status, 409)
+  assert.match(refused.body.detail, /not the synchronous replica/)
+  assert.equal((await act('switchover', { to: 'demo-9' })).status, 404)
+  const leads = await act('switchover', { to: leaderOf(await shown()) })
+  assert.equal(leads.status, 409)
+})
+
+test('a long transaction is named, and nothing changes', async () => {
+  const before = leaderOf(await shown())
+  const client = await connect({ cluster })
+  try {
+    await client.query('begin')
+    await client.query('update account set balance = balance where id = 1')
+    await until('the transaction to be old', 10_000, async () => {
+      const { rows } = await client.query<{ old: boolean }>(
+        "select clock_timestamp() > now() + interval '2.5 seconds' as old",
+      )
+      return rows[0]?.old === true ? { value: true } : { seen: 'it is young' }
+    })
+    const operation = await finish(await act('switchover'))
+    assert.equal(operation.state, 'failed')
+    assert.match(operation.error?.detail ?? '', /a transaction of app .* runs for \d+ s/)
+    await client.query('commit')
+  } finally {
+    await client.end()
+  }
+  assert.equal(leaderOf(await shown()), before)
+})
+
+test('all instances restart, one after the other, and no client fails', async () => {
+  const started = () =>
+    sql<{ at: Date }>({ cluster }, 'select pg_postmaster_start_time() as at').then(
+      ([row]) => row?.at.getTime() ?? 0,
+    )
+  const beforeMs = await started()
+  await underLoad(async () => finish(await act('restart')))
+  assert.ok((await started()) > beforeMs, 'the leader did not restart')
+})
+
+test('a parameter that needs a restart is applied without a failed transaction', async () => {
+  await underLoad(async () => {
+    const body = { parameters: { max_connections: 90, work_mem: '9MB' } }
+    const headers = { 'if-match': '*' }
+    return finish(
+      await platform.api<OperationAccepted>('PATCH', '/v1/clusters/demo', body, headers),
+    )
+  })
+  const rows = await sql<{ name: string; setting: string }>(
+    { cluster },
+    "select name, setting from pg_settings where name in ('max_connections', 'work_mem') order by 1",
+  )
+  assert.deepEqual(rows, [
+    { name: 'max_connections', setting: '90' },
+    { name: 'work_mem', setting: '9216' },
+  ])
+})
+
+test('an instance is added, and the leader is replaced, while clients go on', async () => {
+  await underLoad(async () => finish(await act('scale', { instances: 4 })))
+  assert.equal((await shown()).instances.length, 4)
+  const leader = leaderOf(await shown()) ?? ''
+  await underLoad(async () => finish(await act('scale', { instances: 3, remove: [leader] })))
+  const seen = await shown()
+  assert.deepEqual(seen.instances.length, 3)
+  assert.equal(
+    seen.instances.some(({ name }) => name === leader),
+    false,
+  )
+})
+
+test('a paused cluster is left alone, and says that it is', async () => {
+  await finish(await act('pause', undefined))
+  const seen = await shown()
+  assert.equal(seen.readiness.ready, false)
+  assert.equal((await act('switchover')).status, 409)
+  await finish(await act('resume', undefined))
+  assert.equal((await shown()).readiness.ready, true)
+})
+
+test('a failover that could lose acknowledged data wants to be told so', async () => {
+  const { instances } = await shown()
+  const replica = instances.find(({ role }) => role === 'replica')?.name
+  const operation = await finish(await act('failover', { to: replica }))
+  assert.equal(operation.state, 'failed')
+  assert.match(operation.error?.detail ?? '', /acknowledged commits could be missing/)
+})
+
+test('a game day wants to be told twice, then loses nothing and keeps its report', async () => {
+  const refused = await act('game-days', { faults: ['leader-process'] })
+  assert.equal(refused.status, 422)
+  const faults = ['leader-process', 'haproxy', 'agent']
+  const body = { faults, confirm: 'demo', accept_outage: true }
+  const operation = await finish(await act('game-days', body))
+  assert.equal(operation.state, 'succeeded', JSON.stringify(operation.error))
+  const reply = await platform.api<{ data: { report: { lost: number; rounds: unknown[] } }[] }>(
+    'GET',
+    '/v1/clusters/demo/drills',
+  )
+  const report = reply.body.data[0]?.report
+  assert.equal(report?.rounds.length, faults.length)
+  assert.equal(report?.lost, 0)
+})
