@@ -1,5 +1,5 @@
-// Owns the PostgreSQL parameters of a cluster: what follows from the memory and disk that an instance
-// may use, what the platform needs, and what the user asked for, each with its reason.
+// Owns the PostgreSQL parameters of a cluster: what follows from the memory and disk that an
+// instance may use, what the platform needs, and what the user asked for, each with its reason.
 import type { SizedParameter } from './contract/clusters.ts'
 
 const MIB = 1024 * 1024
@@ -11,7 +11,9 @@ export interface InstanceShare {
   diskBytes: number
 }
 
-/** What one of `instanceSlots` instances on a host may use. The smallest host of a cluster decides. */
+/**
+ * What one of `instanceSlots` instances on a host may use. The smallest host of a cluster decides.
+ */
 export function instanceShare(
   hosts: readonly { memoryBytes: number; cpuCount: number; diskBytes: number }[],
   instanceSlots: number,
@@ -144,7 +146,9 @@ const PLATFORM_PARAMETERS: readonly (readonly [string, string, string])[] = [
   ['wal_retrieve_retry_interval', '500ms', 'a replica finds its leader again at once'],
 ]
 
-/** All parameters of a cluster in the order of their names; the user's value wins over the others'. */
+/**
+ * All parameters of a cluster in the order of their names; the user's value wins over the others'.
+ */
 export function clusterParameters(
   share: InstanceShare,
   userParameters: Readonly<Record<string, string>>,

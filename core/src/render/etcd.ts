@@ -1,5 +1,6 @@
-// Renders one etcd member. Clients authenticate with a user and password over TLS: the JSON gateway that
-// Patroni 3 speaks cannot pass a client certificate's name on, so certificates name peers only.
+// Renders one etcd member. Clients authenticate with a user and password over TLS: the JSON gateway
+// that Patroni 3 speaks cannot pass a client certificate's name on, so certificates name peers
+// only.
 import { stringify } from 'yaml'
 import type { HostFile, HostService } from '../host-spec.ts'
 import { HOST_LAYOUT } from '../host-spec.ts'
