@@ -2,13 +2,18 @@
 // needs, writes raw rows as JSON lines, prints medians, and leaves no process and no directory
 // behind.
 import { parseArgs } from 'node:util'
+import { benchDataPath } from './data-path/data-path.ts'
 import { benchCrash } from './failures/crash.ts'
 import { benchReroute } from './failures/reroute.ts'
 import { benchSwitchover } from './failures/switchover.ts'
 import { benchProvision } from './provision/provision.ts'
 import { openResults, type Results } from './results.ts'
 
+/** Peers have 127.68.0.10 and up, whatever ours has. */
+const SUBNET = '127.67.0'
+
 interface BenchOptions {
+  subnet: string
   rounds: number
   peerRounds: number
   freshStarts: number
@@ -41,6 +46,11 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     defaults: { rounds: 30, peerRounds: 10 },
     run: benchReroute,
   },
+  'data-path': {
+    describe: 'processor time per transaction between client and PostgreSQL',
+    defaults: { rounds: 10 },
+    run: benchDataPath,
+  },
 }
 
 function usage(): string {
@@ -70,6 +80,7 @@ const { values, positionals } = parseArgs({
     rounds: { type: 'string' },
     'peer-rounds': { type: 'string' },
     'fresh-starts': { type: 'string' },
+    subnet: { type: 'string' },
     out: { type: 'string' },
   },
 })
@@ -84,6 +95,7 @@ if (bench === undefined) {
   console.log(`rows go to ${results.path}; other work on this machine shows as its load average`)
   const rounds = count(values.rounds, defaults.rounds ?? 10)
   await bench.run(results, {
+    subnet: values.subnet ?? SUBNET,
     rounds,
     peerRounds: count(values['peer-rounds'], defaults.peerRounds ?? rounds),
     freshStarts: count(values['fresh-starts'], defaults.freshStarts ?? 0),

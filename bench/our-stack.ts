@@ -10,7 +10,6 @@ import { until } from '../test/harness/until.ts'
 import type { SqlAddress } from './sql.ts'
 import type { Stack } from './stack.ts'
 
-export const OUR_SUBNET = '127.67.0'
 const WHOLE_TIMEOUT_MS = 120_000
 const OPERATION_TIMEOUT_MS = 120_000
 
@@ -20,9 +19,10 @@ export interface OurStack extends Stack {
   lastReport(): Operation | undefined
 }
 
-export async function startOurStack(): Promise<OurStack> {
+/** `subnet`: the first three parts of the addresses of its hosts. */
+export async function startOurStack(subnet: string): Promise<OurStack> {
   await using undo = new AsyncDisposableStack()
-  const platform = undo.use(await startPlatform({ subnet: OUR_SUBNET }))
+  const platform = undo.use(await startPlatform({ subnet }))
   const cluster = await platform.createCluster('bench')
   const stack = makeStack(platform, cluster)
   await stack.waitWhole()

@@ -1,5 +1,5 @@
-// Renders docs/reference/errors.md from the one catalogue of errors. The tidy test compares the page
-// with this, so a code without documentation cannot be merged.
+// Renders docs/reference/errors.md from the one catalogue of errors. The tidy test compares the
+// page with this, so a code without documentation cannot be merged.
 import { ERRORS, type ErrorEntry } from '../core/src/errors.ts'
 
 export const ERRORS_PAGE = 'docs/reference/errors.md'

@@ -1,5 +1,5 @@
-// Renders docs/reference/openapi.json and the list of routes in api.md from the routes themselves. The
-// API is built and never listens: no platform has to run, and no handler is called.
+// Renders docs/reference/openapi.json and the list of routes in api.md from the routes themselves.
+// The API is built and never listens: no platform has to run, and no handler is called.
 
 import { makeApi } from '../control-plane/src/api/server.ts'
 import { createAuthority, issueCertificate } from '../control-plane/src/certificates.ts'
@@ -31,7 +31,8 @@ async function readDocument(): Promise<Document> {
 
 const HEAD = `# The API
 
-<!-- Written by scripts/gen-openapi.ts from control-plane/src/api: change those, then npm run gen. -->
+<!-- Written by scripts/gen-openapi.ts from control-plane/src/api: change those, then npm run gen.
+-->
 
 Everything that the command line does goes through this API; [the guide](../guides/api.md) shows
 how to call it. The whole description, OpenAPI 3.1, is [openapi.json](openapi.json) and on a

@@ -3,7 +3,8 @@ import { PARAMETER_RULES, type ParameterRule } from '../core/src/parameters.ts'
 
 const HEAD = `# Parameters
 
-<!-- Written by scripts/gen-parameters.ts from core/src/parameters.ts: change that, then npm run gen. -->
+<!-- Written by scripts/gen-parameters.ts from core/src/parameters.ts: change that, then npm run
+gen. -->
 
 These are the parameters of PostgreSQL that a cluster may set:
 
@@ -16,9 +17,8 @@ durations carry a unit (\`kB\`, \`MB\`, \`GB\`, \`TB\`; \`ms\`, \`s\`, \`min\`, 
 \`0\` and \`-1\` need none. A value that fits no rule is refused with the range that does. What
 each means is in PostgreSQL's manual.
 
-A parameter marked *restart* is stored and waits for the next start of each instance; \`cluster
-show\` says
-*restart pending* until then. See [the guide](../guides/parameters-and-durability.md).
+A parameter marked *restart* makes the change restart the instances, one after the other. See
+[the guide](../guides/parameters-and-durability.md).
 
 | parameter | type | accepts | needs |
 |---|---|---|---|

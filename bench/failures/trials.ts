@@ -12,6 +12,7 @@ import type { Stack } from '../stack.ts'
 export type Trial = (stack: Stack, round: number) => Promise<Record<string, unknown>>
 
 export interface TrialOptions {
+  subnet: string
   /** Of each peer. */
   peerRounds: number
   /** Of ours: spread between the peers' trials, and what is left at the end. */
@@ -26,7 +27,7 @@ export async function runTrials(
   trial: Trial,
 ): Promise<void> {
   await using stacks = new AsyncDisposableStack()
-  const ours = stacks.use(await startOurStack())
+  const ours = stacks.use(await startOurStack(options.subnet))
   const peers: Stack[] = []
   const user = await findBenchUser()
   for (const settings of options.peerRounds > 0 ? PEERS : []) {

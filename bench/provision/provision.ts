@@ -3,7 +3,6 @@
 // platform.
 import { startPlatform, type TestPlatform } from '../../test/harness/platform.ts'
 import { type BenchUser, findBenchUser } from '../background-process.ts'
-import { OUR_SUBNET } from '../our-stack.ts'
 import { type PeerDcs, type PeerPlace, startPeerDcs } from '../peers/patroni-cluster.ts'
 import { SEEDS_PEER } from '../peers/peer-settings.ts'
 import type { Results } from '../results.ts'
@@ -16,6 +15,7 @@ import { readIdleMemory } from './idle-memory.ts'
 import { runScriptedPatroni } from './scripted-patroni.ts'
 
 export interface ProvisionOptions {
+  subnet: string
   rounds: number
   freshStarts: number
 }
@@ -38,22 +38,22 @@ const ORDERS: readonly (readonly Subject[])[] = [
 ]
 
 export async function benchProvision(results: Results, options: ProvisionOptions): Promise<void> {
-  await benchCreation(results, options.rounds)
+  await benchCreation(results, options)
   for (let round = 1; round <= options.freshStarts; round += 1) {
-    results.row({ subject: 'fresh-start', round, ...(await runFreshStart(OUR_SUBNET)) })
+    results.row({ subject: 'fresh-start', round, ...(await runFreshStart(options.subnet)) })
   }
   summarize(results)
 }
 
-async function benchCreation(results: Results, rounds: number): Promise<void> {
-  await using platform = await startPlatform({ subnet: OUR_SUBNET })
+async function benchCreation(results: Results, options: ProvisionOptions): Promise<void> {
+  await using platform = await startPlatform({ subnet: options.subnet })
   results.note('idle-memory', readIdleMemory(platform.home))
   const user = await findBenchUser()
   await using work = await makeWorkDirectory(user, 'provision')
   const place = { user, directory: work.path, firstAddress: 40 }
   const dcs = await startPeerDcs(place)
   const field = { platform, user, work, place, dcs, results }
-  for (let round = 1; round <= rounds; round += 1) {
+  for (let round = 1; round <= options.rounds; round += 1) {
     for (const subject of ORDERS[(round - 1) % ORDERS.length] ?? []) {
       await runTrial(field, subject, round)
     }

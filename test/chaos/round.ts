@@ -22,6 +22,8 @@ export interface RoundOptions {
   number: number
   seed: number
   workload?: Partial<WorkloadOptions>
+  /** Instead of the fault's own. */
+  holdMs?: Fault['holdMs']
 }
 
 export interface RoundReport {
@@ -103,13 +105,13 @@ export async function runRound(options: RoundOptions): Promise<RoundReport> {
 }
 
 async function hold(
-  { fault }: RoundOptions,
+  { fault, holdMs }: RoundOptions,
   injected: Injected,
   history: History,
   before: Topology,
   random: () => number,
 ): Promise<void> {
-  const [least, most] = fault.holdMs
+  const [least, most] = holdMs ?? fault.holdMs
   const deadlineMs = performance.now() + least + random() * (most - least)
   const isTaken = () =>
     fault.healsAtTakeover === true &&

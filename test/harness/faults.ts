@@ -9,7 +9,6 @@ import {
   hasService,
   type Stage,
   type StageHost,
-  signalAll,
   signalProcess,
 } from './faults-stage.ts'
 
@@ -256,12 +255,4 @@ export function faultsOf(stage: Stage): Fault[] {
   return FAULTS.filter(({ needs }) =>
     needs === undefined ? true : stage.hosts.every((host) => host[needs] !== undefined),
   )
-}
-
-/** All processes of PostgreSQL and Patroni on a host stop; for proving that the harness sees what that breaks. */
-export function freezePatroniAndAgent(host: StageHost): () => void {
-  const list = () =>
-    host.processes().filter(({ argv }) => argv.some((word) => /patroni$|agent\/src/.test(word)))
-  signalAll(list, 'SIGSTOP')
-  return () => signalAll(list, 'SIGCONT')
 }

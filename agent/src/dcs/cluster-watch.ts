@@ -13,6 +13,8 @@ import { connectEtcd, type EtcdClient, prefixEnd, toBase64 } from './etcd-client
 /** The net under the stream: a member that is frozen says nothing, and closes nothing. */
 const REREAD_MS = 1000
 const STREAM_RETRY_MS = 200
+/** The member of a host that vanished must be left before its silence is judged, after 1 to 3 s. */
+const CALL_TIMEOUT_MS = 1000
 
 export interface LeaderKey {
   name: string
@@ -64,7 +66,7 @@ export function watchCluster(
   signal: AbortSignal,
 ): ClusterWatch {
   const { dcs } = cluster
-  const client = connectEtcd(dcs, signal)
+  const client = connectEtcd(dcs, signal, CALL_TIMEOUT_MS)
   const subscribers = new Set<() => void>()
   let view: ClusterView | undefined
   let answeredMs = Number.NEGATIVE_INFINITY

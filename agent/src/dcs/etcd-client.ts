@@ -44,8 +44,15 @@ interface Connection {
   post(path: string, body: unknown, token: string | undefined): Promise<Record<string, unknown>>
 }
 
-/** Calls end when `signal` aborts; without a limit of its own, a caller must set one. */
-export function connectEtcd(access: EtcdAccess, signal: AbortSignal): EtcdClient {
+/**
+ * Calls end when `signal` aborts; without a limit of its own, a caller must set one. An endpoint
+ * that does not answer within `timeoutMs` (default 5000) is left for the next.
+ */
+export function connectEtcd(
+  access: EtcdAccess,
+  signal: AbortSignal,
+  timeoutMs = CALL_TIMEOUT_MS,
+): EtcdClient {
   const agent = makeHttpsAgent({ caPem: access.caPem, checkName: true })
   let preferred = 0
   let token: string | undefined
@@ -60,7 +67,7 @@ export function connectEtcd(access: EtcdAccess, signal: AbortSignal): EtcdClient
         method: 'POST',
         body,
         ...(authorization === undefined ? {} : { headers: { authorization } }),
-        timeoutMs: CALL_TIMEOUT_MS,
+        timeoutMs,
         responseBytesMax: REPLY_BYTES_MAX,
         signal,
       })
@@ -72,14 +79,16 @@ export function connectEtcd(access: EtcdAccess, signal: AbortSignal): EtcdClient
 
   async function call(path: string, body: Record<string, unknown>) {
     for (let tried = 1; ; tried += 1) {
+      const asked = preferred
       try {
         token ??= await authenticate({ access, post })
         return await post(path, body, token === '' ? undefined : token)
       } catch (error) {
         if (!(error instanceof EtcdError) || signal.aborted) throw error
         if (STALE_TOKEN.test(error.message)) token = undefined
-        else if (error.code === -1 || PASSING.test(error.message)) preferred += 1
-        else throw error
+        else if (error.code !== -1 && !PASSING.test(error.message)) throw error
+        // Calls that fail together leave the endpoint once: twice might lead back to it.
+        else if (preferred === asked) preferred += 1
         // The next endpoint is asked at once; only a round without success is worth a wait.
         if (tried % access.endpoints.length === 0) await pause(RETRY_PAUSE_MS, signal)
         if (signal.aborted) throw error

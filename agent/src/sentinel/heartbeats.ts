@@ -65,9 +65,9 @@ export function decodeBeat(
 
 /** What one cluster's hosts hear of each other, as seen from this one. */
 export interface ClusterHearing {
-  /** Milliseconds since the host was heard; huge before the first time. */
+  /** Milliseconds since the host was heard, or since it says that it heard us. */
   silentMs(hostId: string): number
-  /** For each other host that is heard itself: how long it has not heard `hostId`. */
+  /** For each other host that is heard itself: how long it and `hostId` have not heard each other. */
   othersSilentMs(hostId: string): number[]
   /** How many of the other hosts are heard. */
   heardCount(): number
@@ -133,7 +133,7 @@ export function startHeartbeats(hostId: string, log: Logger, signal: AbortSignal
       const others = cluster.peers.filter((peer) => peer.hostId !== hostId)
       const member: Member = { cluster, others, peers: new Map(), startedMs: performance.now() }
       members.set(cluster.id, member)
-      return hearingOf(member)
+      return hearingOf(member, hostId)
     },
     leave: (clusterId) => void members.delete(clusterId),
     done: beatForever(ownAddress, receive, send, log, signal),
@@ -145,16 +145,21 @@ function silentMsOf(member: Member, hostId: string): number {
   return performance.now() - (member.peers.get(hostId)?.heardMs ?? member.startedMs)
 }
 
-function hearingOf(member: Member): ClusterHearing {
+function hearingOf(member: Member, ownId: string): ClusterHearing {
   const isFresh = (id: string) => member.peers.has(id) && silentMsOf(member, id) < FRESH_MS
+  const saysSilentMs = (from: string, of: string) =>
+    isFresh(from) ? (member.peers.get(from)?.silent[of] ?? 0) : 0
+  // A host that is cut off one way is heard by all and hears nobody: it can keep no lease and no
+  // replica, so its own word that it is deaf counts as much as our silence. Only what was heard at
+  // first hand is ever sent on: two hosts would otherwise confirm each other's silence for ever.
   return {
     otherCount: member.others.length,
-    silentMs: (hostId) => silentMsOf(member, hostId),
+    silentMs: (hostId) => Math.max(silentMsOf(member, hostId), saysSilentMs(hostId, ownId)),
     heardCount: () => member.others.filter((peer) => isFresh(peer.hostId)).length,
     othersSilentMs: (hostId) =>
       member.others
         .filter((peer) => peer.hostId !== hostId && isFresh(peer.hostId))
-        .map((peer) => member.peers.get(peer.hostId)?.silent[hostId] ?? 0),
+        .map(({ hostId: id }) => Math.max(saysSilentMs(id, hostId), saysSilentMs(hostId, id))),
   }
 }
 

@@ -1,0 +1,120 @@
+// Owns the false-failover run: short disturbances that a cluster must sit out, for minutes, under load. Every
+// change of leader in it is one too many.
+import { setTimeout as delay } from 'node:timers/promises'
+import { checkHistory } from '../harness/checker.ts'
+import type { TestCluster } from '../harness/cluster.ts'
+import { awaitHealthy, dropTables, readHoldings } from '../harness/faults-cluster.ts'
+import { findService, type Stage, type StageHost, signalProcess } from '../harness/faults-stage.ts'
+import { makeRandom, startWorkload } from '../harness/workload.ts'
+
+export interface BlipsReport {
+  minutes: number
+  blips: number
+  failovers: number
+  lost: number
+  overlapMs: number
+  problems: string[]
+}
+
+interface Blip {
+  name: string
+  /** At most; a network that is gone for longer may be taken for a host that is. */
+  forMs: number
+  begin(host: StageHost): Promise<(() => Promise<void>) | undefined>
+}
+
+const HEALTHY_TIMEOUT_MS = 180_000
+const BLIP_MS = 2000
+const STARVED_MS = 10_000
+const REST_MS = 4000
+const STARVED_SHARE = 0.1
+
+const BLIPS: readonly Blip[] = [
+  {
+    name: 'unplugged',
+    forMs: BLIP_MS,
+    async begin({ unplug, plug }) {
+      if (unplug === undefined || plug === undefined) return undefined
+      await unplug()
+      return plug
+    },
+  },
+  {
+    name: 'cut off from its peers',
+    forMs: BLIP_MS,
+    async begin({ cut, mend }) {
+      if (cut === undefined || mend === undefined) return undefined
+      await cut({ direction: 'both', what: 'all', how: 'drop' })
+      return mend
+    },
+  },
+  {
+    name: 'frozen',
+    forMs: BLIP_MS,
+    async begin(host) {
+      await host.freeze()
+      return () => host.thaw()
+    },
+  },
+  {
+    name: 'its agent frozen',
+    forMs: BLIP_MS,
+    async begin(host) {
+      const pid = findService(host, 'agent')?.pid
+      if (pid === undefined) return undefined
+      signalProcess(pid, 'SIGSTOP')
+      return async () => signalProcess(pid, 'SIGCONT')
+    },
+  },
+  {
+    name: 'starved of its processor',
+    forMs: STARVED_MS,
+    async begin({ limitCpu }) {
+      if (limitCpu === undefined) return undefined
+      await limitCpu(STARVED_SHARE)
+      return () => limitCpu(undefined)
+    },
+  },
+]
+
+export async function runBlips(
+  stage: Stage,
+  cluster: TestCluster,
+  options: { minutes: number; seed: number; say: (line: string) => void },
+): Promise<BlipsReport> {
+  const { minutes, seed, say } = options
+  const random = makeRandom(seed)
+  const schema = 'chaos_blips'
+  const before = await awaitHealthy(stage, cluster, HEALTHY_TIMEOUT_MS)
+  await dropTables(cluster, schema)
+  const workload = await startWorkload({ cluster, schema, seed, pauseMs: 30 })
+  let blips = 0
+  let known = before
+  const endMs = performance.now() + minutes * 60_000
+  try {
+    while (performance.now() < endMs) {
+      const host = stage.hosts[Math.floor(random() * stage.hosts.length)]
+      const blip = BLIPS[Math.floor(random() * BLIPS.length)]
+      if (host === undefined || blip === undefined) break
+      const end = await blip.begin(host)
+      if (end === undefined) continue
+      const forMs = Math.round((0.1 + 0.9 * random()) * blip.forMs)
+      await delay(forMs).finally(end)
+      blips += 1
+      const now = await awaitHealthy(stage, cluster, HEALTHY_TIMEOUT_MS)
+      if (now.timeline !== known.timeline) {
+        const role = host === known.leader.host ? 'the leader’s host' : host.name
+        say(`FAILOVER: ${role} ${blip.name} for ${forMs} ms`)
+      }
+      known = now
+      await delay(random() * REST_MS)
+    }
+    await workload.stop()
+    const holdings = await readHoldings(known, cluster, schema)
+    const { lost, overlapMs, problems } = checkHistory(workload.history.entries, holdings)
+    const failovers = known.timeline - before.timeline
+    return { minutes, blips, failovers, lost, overlapMs, problems }
+  } finally {
+    await workload.stop()
+  }
+}
