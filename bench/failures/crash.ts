@@ -3,10 +3,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { until } from '../../test/harness/until.ts'
-import type { Results } from '../results.ts'
 import type { Stack } from '../stack.ts'
-import { summarizeFailures } from './failure-summary.ts'
-import { runTrials, settle, type TrialOptions } from './trials.ts'
+import { settle, type Trial } from './trials.ts'
 import { startWriteProbe } from './write-probe.ts'
 
 const WARM_UP_MS = 1000
@@ -14,12 +12,9 @@ const WARM_UP_MS = 1000
 const AFTERMATH_MS = 500
 const RECOVERY_TIMEOUT_MS = 180_000
 
-export async function benchCrash(results: Results, options: TrialOptions): Promise<void> {
-  await runTrials(results, options, crashTrial)
-  summarizeFailures(results, 'gapMs')
-}
+export const crashTrial: Trial = { kind: 'crash', run: runCrash }
 
-async function crashTrial(stack: Stack, round: number): Promise<Record<string, unknown>> {
+async function runCrash(stack: Stack, round: number): Promise<Record<string, unknown>> {
   const leader = await stack.waitWhole()
   const instance = (await stack.instances()).find(({ name }) => name === leader)
   if (instance === undefined) throw new Error(`BUG: ${leader} is no instance`)

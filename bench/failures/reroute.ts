@@ -3,11 +3,9 @@
 // (so that ours can be seen in milliseconds), and one that logs in and asks, as an application would.
 import { createConnection } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Results } from '../results.ts'
 import { connectSql, querySql, type SqlAddress } from '../sql.ts'
 import type { Stack } from '../stack.ts'
-import { summarizeFailures } from './failure-summary.ts'
-import { runTrials, settle, type TrialOptions } from './trials.ts'
+import { settle, type Trial } from './trials.ts'
 
 interface Arrival {
   startedMs: number
@@ -21,13 +19,9 @@ const HELLO_TIMEOUT_MS = 1000
 const HELLO = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47])
 const ARRIVAL_TIMEOUT_MS = 60_000
 
-export async function benchReroute(results: Results, options: TrialOptions): Promise<void> {
-  await runTrials(results, options, rerouteTrial)
-  summarizeFailures(results, 'sessionMs')
-  summarizeFailures(results, 'helloMs')
-}
+export const rerouteTrial: Trial = { kind: 'reroute', run: runReroute }
 
-async function rerouteTrial(stack: Stack): Promise<Record<string, unknown>> {
+async function runReroute(stack: Stack): Promise<Record<string, unknown>> {
   const from = await stack.waitWhole()
   const to = await stack.candidate()
   const candidate = (await stack.instances()).find(({ name }) => name === to)
