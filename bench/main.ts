@@ -65,7 +65,8 @@ function count(text: string | undefined, otherwise: number): number {
   return value
 }
 
-// A run that is interrupted ends with its next row, so that everything it started is stopped in good order.
+// A run that is interrupted ends with its next row, so that everything it started is stopped in
+// good order.
 const interruption = new AbortController()
 process.once('SIGINT', () => interruption.abort(new Error('interrupted')))
 process.once('SIGTERM', () => interruption.abort(new Error('terminated')))

@@ -1,5 +1,6 @@
-// Owns the bench of the way in: processor time per transaction of everything between client and PostgreSQL, ours
-// against HAProxy in front of PgBouncer. Throughput on a shared machine says little; time used per transaction does.
+// Owns the bench of the way in: processor time per transaction of everything between client and
+// PostgreSQL, ours against HAProxy in front of PgBouncer. Throughput on a shared machine says
+// little; time used per transaction does.
 import { findBenchUser } from '../background-process.ts'
 import { startOurStack } from '../our-stack.ts'
 import { SEEDS_PEER } from '../peers/peer-settings.ts'

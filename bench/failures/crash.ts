@@ -1,4 +1,5 @@
-// Owns the bench of a crash: SIGKILL to the leader's postmaster, and the gap that a client at the write endpoint sees.
+// Owns the bench of a crash: SIGKILL to the leader's postmaster, and the gap that a client at the
+// write endpoint sees.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'

@@ -1,5 +1,5 @@
-// Owns the summary of a bench of failures: each subject's median and p95 of one field, and each peer's as a multiple of
-// ours with its bootstrap interval.
+// Owns the summary of a bench of failures: each subject's median and p95 of one field, and each
+// peer's as a multiple of ours with its bootstrap interval.
 import { PEERS } from '../peers/peer-settings.ts'
 import type { Results } from '../results.ts'
 import { median, percentile, ratioOfMedians } from '../statistics.ts'

@@ -1,5 +1,5 @@
-// Owns the benches of what happens to a leader: which trials each is made of, and which of their fields are summed up.
-// All of them together start the stacks once.
+// Owns the benches of what happens to a leader: which trials each is made of, and which of their
+// fields are summed up. All of them together start the stacks once.
 import type { Results } from '../results.ts'
 import { crashTrial } from './crash.ts'
 import { summarizeFailures } from './failure-summary.ts'

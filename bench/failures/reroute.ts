@@ -1,6 +1,7 @@
-// Owns the bench of rerouting: from the moment when a new leader accepts writes until a client that connects is with
-// it. The candidate is asked directly, every millisecond; the endpoint by two clients: one that only begins a session
-// (so that ours can be seen in milliseconds), and one that logs in and asks, as an application would.
+// Owns the bench of rerouting: from the moment when a new leader accepts writes until a client that
+// connects is with it. The candidate is asked directly, every millisecond; the endpoint by two
+// clients: one that only begins a session (so that ours can be seen in milliseconds), and one that
+// logs in and asks, as an application would.
 import { createConnection } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { connectSql, querySql, type SqlAddress } from '../sql.ts'
@@ -28,7 +29,8 @@ async function runReroute(stack: Stack): Promise<Record<string, unknown>> {
   if (candidate === undefined) throw new Error(`${stack.name} has no candidate`)
   const ending = new AbortController()
   const sessions = collect(ending.signal, () => askEndpoint(stack.routed))
-  // A peer's pooler answers it on every host, with or without a leader: it would prove nothing there.
+  // A peer's pooler answers it on every host, with or without a leader: it would prove nothing
+  // there.
   const hellos = stack.routed.caPem === undefined ? [] : greet(ending.signal, stack.routed)
   const writable = awaitWritable(candidate.direct, ending.signal)
   await stack.switchover(to)

@@ -1,5 +1,5 @@
-// Owns the bench of a planned change of leader under sixteen clients: how many transactions fail, and how long the
-// unluckiest client waits for its next commit.
+// Owns the bench of a planned change of leader under sixteen clients: how many transactions fail,
+// and how long the unluckiest client waits for its next commit.
 import { setTimeout as delay } from 'node:timers/promises'
 import type { OurStack } from '../our-stack.ts'
 import type { Stack } from '../stack.ts'

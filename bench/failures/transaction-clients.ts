@@ -1,5 +1,6 @@
-// Owns sixteen applications with transactions of several statements, each a round trip of its own, so that a change
-// of leader meets many of them half way. What one of them sees as an error counts; none is tried again in secret.
+// Owns sixteen applications with transactions of several statements, each a round trip of its own,
+// so that a change of leader meets many of them half way. What one of them sees as an error counts;
+// none is tried again in secret.
 import { setTimeout as delay } from 'node:timers/promises'
 import type pg from 'pg'
 import { connectSql, querySql, type SqlAddress } from '../sql.ts'
@@ -36,7 +37,10 @@ const NUMBERS = 1_000_000
 export interface TransactionClients {
   /** Commits of all clients until now. */
   committed(): number
-  /** Ends them and compares what is there with what was acknowledged; call it when the cluster is whole. */
+  /**
+   * Ends them and compares what is there with what was acknowledged; call it when the cluster is
+   * whole.
+   */
   stop(): Promise<ClientsReport>
 }
 

@@ -1,5 +1,6 @@
-// Owns the order of trials on several stacks that all run at once: ours between each two peers, so that whatever else
-// this machine does meets every subject alike. A trial starts when its cluster is whole, and ends when it is again.
+// Owns the order of trials on several stacks that all run at once: ours between each two peers, so
+// that whatever else this machine does meets every subject alike. A trial starts when its cluster
+// is whole, and ends when it is again.
 import { setTimeout as delay } from 'node:timers/promises'
 import { findBenchUser } from '../background-process.ts'
 import { type OurStack, startOurStack } from '../our-stack.ts'

@@ -1,13 +1,12 @@
-// The promise: the harness sees loss where there must be loss. Against asynchronous replication, without fsync, and
-// with the fence taken away, it reports what was lost or acknowledged twice; a harness that was never red proves
-// nothing by being green.
+// The promise: the harness sees loss where there must be loss. Against asynchronous replication,
+// without fsync, and with the fence taken away, it reports what was lost or acknowledged twice; a
+// harness that was never red proves nothing by being green.
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { after, before, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
+import { after, before, type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
 import type { TestCluster } from '../harness/cluster.ts'
-import { type Fault, findFault } from '../harness/faults.ts'
+import { type Fault, findFault, lasting } from '../harness/faults.ts'
 import { asSuperuser, awaitHealthy } from '../harness/faults-cluster.ts'
 import { type Stage, type StageHost, signalAll, whyNoNamespaces } from '../harness/faults-stage.ts'
 import { startNamespaceStage } from '../harness/namespace-hosts.ts'
@@ -45,7 +44,7 @@ const aloneThenPowerOff: Fault = {
   async inject({ topology }) {
     const { host } = topology.leader
     await host.cut?.({ direction: 'both', what: 'all', how: 'drop' })
-    await delay(ALONE_MS)
+    await lasting(ALONE_MS)
     await host.unplug?.()
     await host.powerOff?.()
     return {
@@ -81,6 +80,7 @@ function fencesOf(host: StageHost) {
 
 /** Rounds until one says what is looked for; a cluster that does not come back says it, too. */
 async function seen(
+  t: TestContext,
   cluster: TestCluster,
   fault: Fault,
   isRed: (report: RoundReport) => boolean,
@@ -88,29 +88,29 @@ async function seen(
   for (let round = 0; round < ROUNDS_MAX; round += 1) {
     number += 1
     const report = await runRound({ stage, cluster, fault, number, seed: number })
-    console.log(formatRound(report))
+    t.diagnostic(formatRound(report))
     if (isRed(report)) return true
   }
   return false
 }
 
-test('asynchronous replication loses rows with the host, and the harness says so', { skip }, async () => {
-  assert.ok(await seen(loose, aloneThenPowerOff, ({ lost }) => lost > 0))
+test('async loses rows with the host, and the harness says so', { skip }, async (t) => {
+  assert.ok(await seen(t, loose, aloneThenPowerOff, ({ lost }) => lost > 0))
 })
 
-test('without the fence two leaders acknowledge, and the harness says so', { skip }, async () => {
-  assert.ok(await seen(loose, unfenced, ({ overlapMs }) => overlapMs > 0))
+test('without the fence two leaders acknowledge, and the harness says so', { skip }, async (t) => {
+  assert.ok(await seen(t, loose, unfenced, ({ overlapMs }) => overlapMs > 0))
 })
 
-test('the same host loss loses nothing with synchronous replication', { skip }, async () => {
+test('the same host loss loses nothing with synchronous replication', { skip }, async (t) => {
   number += 1
   const cluster = synchronous
   const report = await runRound({ stage, cluster, fault: aloneThenPowerOff, number, seed: number })
-  console.log(formatRound(report))
+  t.diagnostic(formatRound(report))
   assert.deepEqual({ lost: report.lost, problems: report.problems }, { lost: 0, problems: [] })
 })
 
-test('without fsync a power failure loses rows, and the harness says so', { skip }, async () => {
+test('without fsync a power failure loses rows, and the harness says so', { skip }, async (t) => {
   const cluster = synchronous
   const { leader, replicas } = await awaitHealthy(stage, cluster, HEALTHY_TIMEOUT_MS)
   for (const instance of [leader, ...replicas]) {
@@ -119,8 +119,8 @@ test('without fsync a power failure loses rows, and the harness says so', { skip
   // What was there before is on the disk: it starts again, without what came after.
   for (const { root } of stage.hosts) await run('sync', ['--file-system', root])
   const fault = { ...findFault('all-power-off'), holdMs: [1000, 1000] as const }
-  const red = await seen(cluster, fault, ({ lost }) => lost > 0).catch((error: Error) => {
-    console.log(`the cluster did not come back: ${error.message}`)
+  const red = await seen(t, cluster, fault, ({ lost }) => lost > 0).catch((error: Error) => {
+    t.diagnostic(`the cluster did not come back: ${error.message}`)
     return true
   })
   assert.ok(red)
