@@ -2,13 +2,13 @@
 // write endpoint sees.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { until } from '../../test/harness/until.ts'
 import type { Stack } from '../stack.ts'
 import { settle, type Trial } from './trials.ts'
 import { startWriteProbe } from './write-probe.ts'
 
 const WARM_UP_MS = 1000
+const WARM_UP_TIMEOUT_MS = 60_000
 /** A row sent this long after the fault can only be acknowledged by what came after it. */
 const AFTERMATH_MS = 500
 const RECOVERY_TIMEOUT_MS = 180_000
@@ -20,7 +20,10 @@ async function runCrash(stack: Stack, round: number): Promise<Record<string, unk
   const instance = (await stack.instances()).find(({ name }) => name === leader)
   if (instance === undefined) throw new Error(`BUG: ${leader} is no instance`)
   const probe = await startWriteProbe(stack.write, round)
-  await delay(WARM_UP_MS)
+  const begunMs = performance.now()
+  await until('the probe to write', WARM_UP_TIMEOUT_MS, () =>
+    probe.hasWrittenSince(begunMs + WARM_UP_MS) ? { value: true } : { seen: 'nothing' },
+  )
   const pidFile = readFileSync(join(instance.dataDirectory, 'postmaster.pid'), 'utf8')
   const faultMs = performance.now()
   process.kill(Number(pidFile.split('\n')[0]), 'SIGKILL')

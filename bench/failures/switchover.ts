@@ -1,12 +1,14 @@
 // Owns the bench of a planned change of leader under sixteen clients: how many transactions fail,
 // and how long the unluckiest client waits for its next commit.
 import { setTimeout as delay } from 'node:timers/promises'
+import { until } from '../../test/harness/until.ts'
 import type { OurStack } from '../our-stack.ts'
 import type { Stack } from '../stack.ts'
 import { startTransactionClients } from './transaction-clients.ts'
 import { settle, type Trial } from './trials.ts'
 
-const WARM_UP_MS = 1500
+const WARM_UP_TIMEOUT_MS = 60_000
+const WARM_UP_COMMITS = 20
 const COOL_DOWN_MS = 1000
 
 export const switchoverTrial: Trial = { kind: 'switchover', run: runSwitchover }
@@ -15,7 +17,10 @@ async function runSwitchover(stack: Stack, round: number): Promise<Record<string
   const from = await stack.waitWhole()
   const to = await stack.candidate()
   const clients = await startTransactionClients(stack.write, round)
-  await delay(WARM_UP_MS)
+  await until('every client to commit', WARM_UP_TIMEOUT_MS, () => {
+    const least = clients.committedMin()
+    return least >= WARM_UP_COMMITS ? { value: true } : { seen: `${least} commits` }
+  })
   const startedMs = performance.now()
   await stack.switchover(to)
   const answeredMs = Math.round(performance.now() - startedMs)
