@@ -67,7 +67,9 @@ export function decodeBeat(
 export interface ClusterHearing {
   /** Milliseconds since the host was heard, or since it says that it heard us. */
   silentMs(hostId: string): number
-  /** For each other host that is heard itself: how long it and `hostId` have not heard each other. */
+  /**
+   * For each other host that is heard itself: how long it and `hostId` have not heard each other.
+   */
   othersSilentMs(hostId: string): number[]
   /** How many of the other hosts are heard. */
   heardCount(): number

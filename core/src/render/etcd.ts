@@ -34,8 +34,9 @@ export function renderEtcd(dcs: RenderDcs, member: RenderDcsMember): RenderedPar
     'initial-cluster': peers.join(','),
     'initial-cluster-state': 'new',
     'initial-cluster-token': 'howdah',
-    // Off by default in 3.4: a member that was cut off would come back with a higher term and depose
-    // the leader of the others, and with it each cluster whose lease is not refreshed for seconds.
+    // Off by default in 3.4: a member that was cut off would come back with a higher term and
+    // depose the leader of the others, and with it each cluster whose lease is not refreshed for
+    // seconds.
     'pre-vote': true,
     'auto-compaction-mode': 'periodic',
     'auto-compaction-retention': '1h',
