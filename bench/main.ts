@@ -3,9 +3,7 @@
 // behind.
 import { parseArgs } from 'node:util'
 import { benchDataPath } from './data-path/data-path.ts'
-import { benchCrash } from './failures/crash.ts'
-import { benchReroute } from './failures/reroute.ts'
-import { benchSwitchover } from './failures/switchover.ts'
+import { benchFailures, FAILURE_TRIALS } from './failures/failures.ts'
 import { benchProvision } from './provision/provision.ts'
 import { openResults, type Results } from './results.ts'
 
@@ -25,27 +23,25 @@ interface Bench {
   run(results: Results, options: BenchOptions): Promise<void>
 }
 
+function failureBench(name: string, describe: string): Bench {
+  const trials = FAILURE_TRIALS[name] ?? []
+  const defaults = { rounds: 30, peerRounds: 10 }
+  return { describe, defaults, run: (results, options) => benchFailures(results, options, trials) }
+}
+
 const BENCHES: Readonly<Record<string, Bench>> = {
   provision: {
     describe: 'cluster create against initdb + two base backups, and against scripted Patroni',
     defaults: { rounds: 10, freshStarts: 5 },
     run: benchProvision,
   },
-  switchover: {
-    describe: 'a planned change of leader under 16 clients: failed transactions, longest stall',
-    defaults: { rounds: 30, peerRounds: 10 },
-    run: benchSwitchover,
-  },
-  crash: {
-    describe: 'SIGKILL to the leader: the gap that a client at the write endpoint sees',
-    defaults: { rounds: 30, peerRounds: 10 },
-    run: benchCrash,
-  },
-  reroute: {
-    describe: 'from a new leader that accepts writes to a client that is with it',
-    defaults: { rounds: 30, peerRounds: 10 },
-    run: benchReroute,
-  },
+  switchover: failureBench(
+    'switchover',
+    'a planned change of leader under 16 clients: failed transactions, longest stall',
+  ),
+  crash: failureBench('crash', 'SIGKILL to the leader: the gap that a client sees'),
+  reroute: failureBench('reroute', 'from a new leader that writes to a client that is with it'),
+  failures: failureBench('failures', 'switchover, crash and reroute in one run'),
   'data-path': {
     describe: 'processor time per transaction between client and PostgreSQL',
     defaults: { rounds: 10 },
@@ -69,7 +65,8 @@ function count(text: string | undefined, otherwise: number): number {
   return value
 }
 
-// A run that is interrupted ends with its next row, so that everything it started is stopped in good order.
+// A run that is interrupted ends with its next row, so that everything it started is stopped in
+// good order.
 const interruption = new AbortController()
 process.once('SIGINT', () => interruption.abort(new Error('interrupted')))
 process.once('SIGTERM', () => interruption.abort(new Error('terminated')))

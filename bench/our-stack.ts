@@ -1,4 +1,5 @@
-// Owns ours as a stack: a platform of its own with one cluster, as `howdah cluster create` makes it.
+// Owns ours as a stack: a platform of its own with one cluster, as `howdah cluster create` makes
+// it.
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Cluster } from '@howdah/core/contract/clusters.ts'

@@ -1,5 +1,5 @@
-// Owns what the benches of failures need from whatever they measure: a cluster of three instances behind an endpoint.
-// Ours and each peer are one; the benches know no more of them than this.
+// Owns what the benches of failures need from whatever they measure: a cluster of three instances
+// behind an endpoint. Ours and each peer are one; the benches know no more of them than this.
 import type { SqlAddress } from './sql.ts'
 
 export interface StackInstance {

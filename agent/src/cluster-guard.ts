@@ -1,5 +1,6 @@
-// Owns which clusters this agent guards: one watch, one sentinel and one switch per cluster of the applied spec.
-// A cluster whose part of the spec changed is guarded anew; the others are left alone.
+// Owns which clusters this agent guards: one watch, one sentinel and one switch per cluster of the
+// applied spec. A cluster whose part of the spec changed is guarded anew; the others are left
+// alone.
 import { describeError } from '@howdah/core/errors.ts'
 import type { HostSpec, WatchedCluster } from '@howdah/core/host-spec.ts'
 import type { Logger } from 'pino'

@@ -1,5 +1,6 @@
-// Owns what the agent saw and did by itself, on disk until the control plane has stored it: the story of a failover
-// must not depend on a control plane that is up, nor on an agent that lives to tell it.
+// Owns what the agent saw and did by itself, on disk until the control plane has stored it: the
+// story of a failover must not depend on a control plane that is up, nor on an agent that lives to
+// tell it.
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'

@@ -2,6 +2,7 @@
 // spec, watches the services, runs tasks and reports; it owns no service's life, so ending it, in
 // whatever way, ends nothing else.
 import { describeError } from '@howdah/core/errors.ts'
+import type { HostSpec } from '@howdah/core/host-spec.ts'
 import { pino } from 'pino'
 import { makeReconciler, type Reconciler } from './apply/reconciler.ts'
 import { loadSpec } from './apply/spec-store.ts'
@@ -51,8 +52,7 @@ async function runAgent(parts: AgentParts): Promise<void> {
   const { config, root, identity, log, signal } = parts
   const wakeReport = makeWake()
   const onChange = () => wakeReport.wake()
-  let refusal = ''
-
+  const refusal = makeRefusal(onChange)
   const observer = makeObserver({ root, onChange })
   const reconciler = makeReconciler({ root, log, signal, onChange })
   const held = await loadHeldSpec(parts)
@@ -64,11 +64,12 @@ async function runAgent(parts: AgentParts): Promise<void> {
     events,
     log,
   })
-  if (held !== undefined) {
-    reconciler.offer(held)
-    observer.watch(held)
-    guard.guard(held)
+  const onSpec = (spec: HostSpec) => {
+    reconciler.offer(spec)
+    observer.watch(spec)
+    guard.guard(spec)
   }
+  if (held !== undefined) onSpec(held)
   // From here on the host comes up as it was, whether or not anybody answers below.
   const applying = reconciler.run()
 
@@ -92,7 +93,7 @@ async function runAgent(parts: AgentParts): Promise<void> {
       results,
       events,
       wake: wakeReport,
-      read: () => readState(reconciler, refusal, observer.statuses()),
+      read: () => readState(reconciler, refusal.reason(), observer.statuses()),
       log,
       signal,
     }),
@@ -105,19 +106,24 @@ async function runAgent(parts: AgentParts): Promise<void> {
       log,
       signal,
       heldSpec: reconciler.spec,
-      onSpec: (spec) => {
-        reconciler.offer(spec)
-        observer.watch(spec)
-        guard.guard(spec)
-      },
-      onRefusal: (reason) => {
-        if (reason !== refusal) onChange()
-        refusal = reason
-      },
+      onSpec,
+      onRefusal: refusal.set,
     }),
   ])
   await Promise.all([observer.stop(), tasks.drain(), guard.stop()])
   controlPlane.close()
+}
+
+/** Why the last spec was refused, if it was: the control plane is told when that changes. */
+function makeRefusal(onChange: () => void) {
+  let reason = ''
+  return {
+    reason: () => reason,
+    set: (newer: string) => {
+      if (newer !== reason) onChange()
+      reason = newer
+    },
+  }
 }
 
 function readState<Status>(reconciler: Reconciler, refusal: string, services: Status[]) {

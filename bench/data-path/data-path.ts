@@ -1,5 +1,6 @@
-// Owns the bench of the way in: processor time per transaction of everything between client and PostgreSQL, ours
-// against HAProxy in front of PgBouncer. Throughput on a shared machine says little; time used per transaction does.
+// Owns the bench of the way in: processor time per transaction of everything between client and
+// PostgreSQL, ours against HAProxy in front of PgBouncer. Throughput on a shared machine says
+// little; time used per transaction does.
 import { findBenchUser } from '../background-process.ts'
 import { startOurStack } from '../our-stack.ts'
 import { SEEDS_PEER } from '../peers/peer-settings.ts'
@@ -28,13 +29,14 @@ const WORKLOADS: readonly Workload[] = [
   { name: 'write', args: ['-N'] },
 ]
 /** Ours speaks TLS on every hop; the peer as its source has it, and again with TLS. */
+const PLAIN = { ...SEEDS_PEER, firstAddress: 60 }
 const WITH_TLS = { ...SEEDS_PEER, name: 'seeds-tls', firstAddress: 50 }
 
 export async function benchDataPath(results: Results, options: DataPathOptions): Promise<void> {
   await using stacks = new AsyncDisposableStack()
   const user = await findBenchUser()
   const ours = stacks.use(await startOurStack(options.subnet))
-  const plain = stacks.use(await startPeerStack({ settings: SEEDS_PEER, user }))
+  const plain = stacks.use(await startPeerStack({ settings: PLAIN, user }))
   const encrypted = stacks.use(await startPeerStack({ settings: WITH_TLS, user, tls: true }))
   const work = stacks.use(await makeWorkDirectory(user, 'data-path'))
   const all = [ours, plain, encrypted]

@@ -1,4 +1,5 @@
-// Owns running pgbench against an address: its password and authority come from files that only the user may read.
+// Owns running pgbench against an address: its password and authority come from files that only the
+// user may read.
 import { execFile } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

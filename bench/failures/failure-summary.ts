@@ -1,19 +1,20 @@
-// Owns the summary of a bench of failures: each subject's median and p95 of one field, and each peer's as a multiple of
-// ours with its bootstrap interval.
+// Owns the summary of a bench of failures: each subject's median and p95 of one field, and each
+// peer's as a multiple of ours with its bootstrap interval.
 import { PEERS } from '../peers/peer-settings.ts'
 import type { Results } from '../results.ts'
 import { median, percentile, ratioOfMedians } from '../statistics.ts'
 
-export function summarizeFailures(results: Results, field: string): void {
+export function summarizeFailures(results: Results, kind: string, field: string): void {
   const sum = (name: string, what: string) =>
-    results.numbers(name, what).reduce((total, value) => total + value, 0)
-  const ours = results.numbers('ours', field)
+    results.numbers(`${name}/${kind}`, what).reduce((total, value) => total + value, 0)
+  const ours = results.numbers(`ours/${kind}`, field)
   const subjects = ['ours', ...PEERS.map(({ name }) => name)]
   const summary = subjects.flatMap((name) => {
-    const values = results.numbers(name, field)
+    const values = results.numbers(`${name}/${kind}`, field)
     if (values.length === 0) return []
     return [
       {
+        kind,
         subject: name,
         trials: values.length,
         field,

@@ -1,13 +1,12 @@
-// Owns the bench of rerouting: from the moment when a new leader accepts writes until a client that connects is with
-// it. The candidate is asked directly, every millisecond; the endpoint by two clients: one that only begins a session
-// (so that ours can be seen in milliseconds), and one that logs in and asks, as an application would.
+// Owns the bench of rerouting: from the moment when a new leader accepts writes until a client that
+// connects is with it. The candidate is asked directly, every millisecond; the endpoint by two
+// clients: one that only begins a session (so that ours can be seen in milliseconds), and one that
+// logs in and asks, as an application would.
 import { createConnection } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Results } from '../results.ts'
 import { connectSql, querySql, type SqlAddress } from '../sql.ts'
 import type { Stack } from '../stack.ts'
-import { summarizeFailures } from './failure-summary.ts'
-import { runTrials, settle, type TrialOptions } from './trials.ts'
+import { settle, type Trial } from './trials.ts'
 
 interface Arrival {
   startedMs: number
@@ -21,20 +20,17 @@ const HELLO_TIMEOUT_MS = 1000
 const HELLO = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47])
 const ARRIVAL_TIMEOUT_MS = 60_000
 
-export async function benchReroute(results: Results, options: TrialOptions): Promise<void> {
-  await runTrials(results, options, rerouteTrial)
-  summarizeFailures(results, 'sessionMs')
-  summarizeFailures(results, 'helloMs')
-}
+export const rerouteTrial: Trial = { kind: 'reroute', run: runReroute }
 
-async function rerouteTrial(stack: Stack): Promise<Record<string, unknown>> {
+async function runReroute(stack: Stack): Promise<Record<string, unknown>> {
   const from = await stack.waitWhole()
   const to = await stack.candidate()
   const candidate = (await stack.instances()).find(({ name }) => name === to)
   if (candidate === undefined) throw new Error(`${stack.name} has no candidate`)
   const ending = new AbortController()
   const sessions = collect(ending.signal, () => askEndpoint(stack.routed))
-  // A peer's pooler answers it on every host, with or without a leader: it would prove nothing there.
+  // A peer's pooler answers it on every host, with or without a leader: it would prove nothing
+  // there.
   const hellos = stack.routed.caPem === undefined ? [] : greet(ending.signal, stack.routed)
   const writable = awaitWritable(candidate.direct, ending.signal)
   await stack.switchover(to)

@@ -1,26 +1,26 @@
-// Owns the bench of a planned change of leader under sixteen clients: how many transactions fail, and how long the
-// unluckiest client waits for its next commit.
+// Owns the bench of a planned change of leader under sixteen clients: how many transactions fail,
+// and how long the unluckiest client waits for its next commit.
 import { setTimeout as delay } from 'node:timers/promises'
+import { until } from '../../test/harness/until.ts'
 import type { OurStack } from '../our-stack.ts'
-import type { Results } from '../results.ts'
 import type { Stack } from '../stack.ts'
-import { summarizeFailures } from './failure-summary.ts'
 import { startTransactionClients } from './transaction-clients.ts'
-import { runTrials, settle, type TrialOptions } from './trials.ts'
+import { settle, type Trial } from './trials.ts'
 
-const WARM_UP_MS = 1500
+const WARM_UP_TIMEOUT_MS = 60_000
+const WARM_UP_COMMITS = 20
 const COOL_DOWN_MS = 1000
 
-export async function benchSwitchover(results: Results, options: TrialOptions): Promise<void> {
-  await runTrials(results, options, switchoverTrial)
-  summarizeFailures(results, 'stallMs')
-}
+export const switchoverTrial: Trial = { kind: 'switchover', run: runSwitchover }
 
-async function switchoverTrial(stack: Stack, round: number): Promise<Record<string, unknown>> {
+async function runSwitchover(stack: Stack, round: number): Promise<Record<string, unknown>> {
   const from = await stack.waitWhole()
   const to = await stack.candidate()
   const clients = await startTransactionClients(stack.write, round)
-  await delay(WARM_UP_MS)
+  await until('every client to commit', WARM_UP_TIMEOUT_MS, () => {
+    const least = clients.committedMin()
+    return least >= WARM_UP_COMMITS ? { value: true } : { seen: `${least} commits` }
+  })
   const startedMs = performance.now()
   await stack.switchover(to)
   const answeredMs = Math.round(performance.now() - startedMs)

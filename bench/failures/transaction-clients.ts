@@ -1,5 +1,6 @@
-// Owns sixteen applications with transactions of several statements, each a round trip of its own, so that a change
-// of leader meets many of them half way. What one of them sees as an error counts; none is tried again in secret.
+// Owns sixteen applications with transactions of several statements, each a round trip of its own,
+// so that a change of leader meets many of them half way. What one of them sees as an error counts;
+// none is tried again in secret.
 import { setTimeout as delay } from 'node:timers/promises'
 import type pg from 'pg'
 import { connectSql, querySql, type SqlAddress } from '../sql.ts'
@@ -34,9 +35,12 @@ const LIMITS = { connectTimeoutMs: 5000, queryTimeoutMs: 60_000 }
 const NUMBERS = 1_000_000
 
 export interface TransactionClients {
-  /** Commits of all clients until now. */
-  committed(): number
-  /** Ends them and compares what is there with what was acknowledged; call it when the cluster is whole. */
+  /** Commits of the client that has the fewest: all of them must be at work before a fault. */
+  committedMin(): number
+  /**
+   * Ends them and compares what is there with what was acknowledged; call it when the cluster is
+   * whole.
+   */
   stop(): Promise<ClientsReport>
 }
 
@@ -58,9 +62,11 @@ export async function startTransactionClients(
   const first = round * (CLIENTS + 1) * NUMBERS
   const running = states.map((state) => runClient(address, state, first, signal, errors))
   return {
-    committed: () => states.reduce((sum, { committed }) => sum + committed.length, 0),
+    committedMin: () => Math.min(...states.map(({ committed }) => committed.length)),
     async stop() {
       signal.stopping = true
+      // A client that is without a commit until the end was so for at least this long.
+      for (const state of states) noteStall(state)
       await Promise.all(running)
       const acknowledged = states.flatMap(({ committed }) => committed)
       return {
@@ -109,11 +115,15 @@ async function transact(client: pg.Client, account: number, number: number): Pro
   await client.query('commit')
 }
 
-function noteCommit(state: ClientState, number: number): void {
+function noteStall(state: ClientState): void {
   const nowMs = performance.now()
-  // The first one has connected: that is no stall.
+  // Before the first one it had to connect: that is no stall.
   if (state.committed.length > 0) state.stallMs = Math.max(state.stallMs, nowMs - state.lastMs)
   state.lastMs = nowMs
+}
+
+function noteCommit(state: ClientState, number: number): void {
+  noteStall(state)
   state.committed.push(number)
 }
 

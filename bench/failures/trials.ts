@@ -1,5 +1,6 @@
-// Owns the order of trials on several stacks that all run at once: ours between each two peers, so that whatever else
-// this machine does meets every subject alike. A trial starts when its cluster is whole, and ends when it is again.
+// Owns the order of trials on several stacks that all run at once: ours between each two peers, so
+// that whatever else this machine does meets every subject alike. A trial starts when its cluster
+// is whole, and ends when it is again.
 import { setTimeout as delay } from 'node:timers/promises'
 import { findBenchUser } from '../background-process.ts'
 import { type OurStack, startOurStack } from '../our-stack.ts'
@@ -8,8 +9,11 @@ import { startPeerStack } from '../peers/peer-stack.ts'
 import type { Results } from '../results.ts'
 import type { Stack } from '../stack.ts'
 
-/** The row of one trial; thrown errors end the bench. `round` differs for each trial of a stack. */
-export type Trial = (stack: Stack, round: number) => Promise<Record<string, unknown>>
+export interface Trial {
+  kind: string
+  /** The row of one trial. `round` differs for each trial of this kind on a stack. */
+  run(stack: Stack, round: number): Promise<Record<string, unknown>>
+}
 
 export interface TrialOptions {
   subnet: string
@@ -20,11 +24,12 @@ export interface TrialOptions {
 }
 
 const SETTLE_MS = 1000
+const BROKEN_LENGTH_MAX = 500
 
 export async function runTrials(
   results: Results,
   options: TrialOptions,
-  trial: Trial,
+  trials: readonly Trial[],
 ): Promise<void> {
   await using stacks = new AsyncDisposableStack()
   const ours = stacks.use(await startOurStack(options.subnet))
@@ -43,9 +48,20 @@ export async function runTrials(
   for (const stack of planTrials(ours, peers, options)) {
     const round = (rounds.get(stack.name) ?? 0) + 1
     rounds.set(stack.name, round)
-    await stack.waitWhole()
-    const row = await trial(stack, round)
-    results.row({ subject: stack.name, round, ...row })
+    for (const trial of trials) {
+      await stack.waitWhole()
+      const row = await runTrial(trial, stack, round)
+      results.row({ subject: `${stack.name}/${trial.kind}`, round, ...row })
+    }
+  }
+}
+
+/** A trial that breaks is a row, too: what was measured before it is not thrown away. */
+async function runTrial(trial: Trial, stack: Stack, round: number) {
+  try {
+    return await trial.run(stack, round)
+  } catch (error) {
+    return { broken: (error as Error).message.slice(0, BROKEN_LENGTH_MAX) }
   }
 }
 

@@ -1,5 +1,6 @@
-// Owns an application that writes a numbered row every 5 ms whatever became of the ones before it, and remembers what
-// was acknowledged. The gap that a fault tears is the time between two acknowledgements, seen by this client alone.
+// Owns an application that writes a numbered row every 5 ms whatever became of the ones before it,
+// and remembers what was acknowledged. The gap that a fault tears is the time between two
+// acknowledgements, seen by this client alone.
 import type pg from 'pg'
 import { connectSql, querySql, type SqlAddress } from '../sql.ts'
 
@@ -8,7 +9,10 @@ export interface ProbeReport {
   failed: number
   /** Ticks at which every session was waiting: nothing was sent. */
   unsent: number
-  /** The longest time between two acknowledgements, and when it began, on `performance.now()`'s clock. */
+  /**
+   * The longest time between two acknowledgements, and when it began, on `performance.now()`'s
+   * clock.
+   */
   gapMs: number
   gapStartMs: number
 }

@@ -1,5 +1,6 @@
-// Owns a peer's way in: one HAProxy that follows Patroni by health checks, and a PgBouncer beside each PostgreSQL. TLS
-// is off unless asked for: then PgBouncer speaks it with the client and with PostgreSQL.
+// Owns a peer's way in: one HAProxy that follows Patroni by health checks, and a PgBouncer beside
+// each PostgreSQL. TLS is off unless asked for: then PgBouncer speaks it with the client and with
+// PostgreSQL.
 import { chown, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type BackgroundProcess, startProcess } from '../background-process.ts'

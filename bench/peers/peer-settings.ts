@@ -47,7 +47,8 @@ export const PIGSTY_PEER: PeerSettings = {
     postgresql: POSTGRESQL,
   },
   checks:
-    'inter 1s fastinter 500ms downinter 1s rise 3 fall 3 on-marked-down shutdown-sessions slowstart 30s',
+    'inter 1s fastinter 500ms downinter 1s rise 3 fall 3 slowstart 30s ' +
+    'on-marked-down shutdown-sessions',
   pooler: [],
   firstAddress: 20,
 }

@@ -1,4 +1,5 @@
-// Owns one peer as a stack: its dcs, its Patroni cluster and its gateway, with an application's role and database.
+// Owns one peer as a stack: its dcs, its Patroni cluster and its gateway, with an application's
+// role and database.
 import { randomBytes } from 'node:crypto'
 import { until } from '../../test/harness/until.ts'
 import type { BenchUser } from '../background-process.ts'

@@ -1,5 +1,5 @@
-// Owns the certificate of a peer that speaks TLS: one self-signed authority that is also the server's, made for the
-// run and thrown away with its directory.
+// Owns the certificate of a peer that speaks TLS: one self-signed authority that is also the
+// server's, made for the run and thrown away with its directory.
 import { chown, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { runAs } from '../background-process.ts'

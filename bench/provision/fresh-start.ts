@@ -37,14 +37,13 @@ export async function runFreshStart(subnet: string): Promise<{ upMs: number; tot
 
 async function writeRow(home: string): Promise<void> {
   const connection = await readJson<Connection>(join(home, 'cli.json'))
-  const kept = await readJson<Credentials & { credentials?: Credentials }>(
-    join(home, 'clusters/demo.json'),
-  )
-  const clusters = await requestApi<{ items: Cluster[] }>(connection, 'GET', '/v1/clusters')
-  const cluster = clusters.body.items[0]
-  if (cluster === undefined) throw new Error('there is no demo')
+  const file = join(home, 'clusters/demo.json')
+  const [kept] = (await readJson<{ credentials: Credentials[] }>(file)).credentials
+  const clusters = await requestApi<{ data: Cluster[] }>(connection, 'GET', '/v1/clusters')
+  const cluster = clusters.body.data[0]
+  if (cluster === undefined || kept === undefined) throw new Error('there is no demo')
   const ca = await requestApi<{ pem: string }>(connection, 'GET', `/v1/clusters/${cluster.id}/ca`)
-  const { role: user, password, database } = kept.credentials ?? kept
+  const { role: user, password, database } = kept
   const { address: host, port } = endpointOf(cluster, 'write')
   await querySql(
     { host, port, user, password, database: database ?? 'app', caPem: ca.body.pem },

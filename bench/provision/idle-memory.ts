@@ -28,7 +28,7 @@ function describe({ argv }: HomeProcess): string {
   if (args.some((word) => word.endsWith('control-plane/src/main.ts'))) return 'control plane'
   if (args.some((word) => word.endsWith('agent/src/main.ts'))) return 'agents'
   if (program.startsWith('s6-')) return 's6'
-  if (program.startsWith('postgres')) return 'platform database'
+  if (basename(program).startsWith('postgres')) return 'platform database'
   return basename(program)
 }
 

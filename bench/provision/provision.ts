@@ -38,7 +38,7 @@ const ORDERS: readonly (readonly Subject[])[] = [
 ]
 
 export async function benchProvision(results: Results, options: ProvisionOptions): Promise<void> {
-  await benchCreation(results, options)
+  if (options.rounds > 0) await benchCreation(results, options)
   for (let round = 1; round <= options.freshStarts; round += 1) {
     results.row({ subject: 'fresh-start', round, ...(await runFreshStart(options.subnet)) })
   }

@@ -11,7 +11,7 @@ import type { Progress } from './context.ts'
 import { type FollowOptions, followOperation, StoppedWatching } from './follow.ts'
 import { makePaint } from './output.ts'
 import { renderStepList } from './step-list.ts'
-import { type FakeApi, startFakeApi } from './testing/fake-api.ts'
+import { type FakeApi, type RouteReply, startFakeApi } from './testing/fake-api.ts'
 import { sampleEvent, sampleOperation, sampleStep } from './testing/samples.ts'
 
 interface Screen {
@@ -46,19 +46,40 @@ function openStream(response: ServerResponse): void {
   response.write(': hello\n\n')
 }
 
-function sendEvent(response: ServerResponse, event: Event): void {
+/** What the platform knows: what has happened, and how the operation stands because of it. */
+interface PlatformState {
+  operation: Operation
+  events: Event[]
+}
+
+function makeState(operation = sampleOperation()): PlatformState {
+  return { operation, events: [] }
+}
+
+/** Kept first and sent then, as the platform does: what a client misses, it can list. */
+function sendEvent(state: PlatformState, response: ServerResponse, event: Event): void {
+  if (!state.events.some(({ id }) => id === event.id)) state.events.push(event)
   response.write(`id: ${event.id}\nevent: ${event.kind}\ndata: ${JSON.stringify(event)}\n\n`)
 }
 
-/** Serves the operation, and a stream whose n-th connection is handled by the n-th function. */
+function listAfter(state: PlatformState, path: string): RouteReply {
+  const after = Number(new URL(path, 'https://platform').searchParams.get('after'))
+  const data = state.events.filter(({ id }) => Number(id) > after)
+  return { body: { data, next_cursor: null } }
+}
+
+/**
+ * Serves the operation, its events, and a stream whose n-th connection is handled by the n-th
+ * function.
+ */
 function serveOperation(
   api: FakeApi,
-  state: { operation: Operation },
+  state: PlatformState,
   connections: ((response: ServerResponse) => void)[],
 ): void {
   api.routes.set('GET /v1/operations/op_1', () => ({ body: state.operation }))
   let count = 0
-  api.routes.set('GET /v1/events', () => ({ body: { data: [], next_cursor: null } }))
+  api.routes.set('GET /v1/events', ({ path }) => listAfter(state, path))
   api.routes.set('GET /v1/events/stream', (_request, response) => {
     openStream(response)
     connections[Math.min(count, connections.length - 1)]?.(response)
@@ -71,13 +92,13 @@ const SUCCEEDED = sampleOperation({ state: 'succeeded', ended_at: '2026-01-02T03
 
 test('off a terminal each event is one line, and nothing moves the cursor', async () => {
   await using api = await startFakeApi()
-  const state = { operation: sampleOperation() }
+  const state = makeState()
   serveOperation(api, state, [
     (response) => {
-      sendEvent(response, sampleEvent('1', 'step.running', 'starts \x1b[2J the leader'))
+      sendEvent(state, response, sampleEvent('1', 'step.running', 'starts \x1b[2J the leader'))
       setTimeout(() => {
         state.operation = SUCCEEDED
-        sendEvent(response, sampleEvent('2', 'operation.succeeded', 'done'))
+        sendEvent(state, response, sampleEvent('2', 'operation.succeeded', 'done'))
       }, 100)
     },
   ])
@@ -92,21 +113,21 @@ test('off a terminal each event is one line, and nothing moves the cursor', asyn
 
 test('a dropped stream goes on after the last event, without telling any twice', async () => {
   await using api = await startFakeApi()
-  const state = { operation: sampleOperation() }
+  const state = makeState()
   serveOperation(api, state, [
     (response) => {
-      sendEvent(response, sampleEvent('1', 'step.running', 'first'))
+      sendEvent(state, response, sampleEvent('1', 'step.running', 'first'))
       response.end()
     },
     (response) => {
       response.socket?.destroy()
     },
     (response) => {
-      sendEvent(response, sampleEvent('1', 'step.running', 'first'))
-      sendEvent(response, sampleEvent('2', 'step.succeeded', 'second'))
+      sendEvent(state, response, sampleEvent('1', 'step.running', 'first'))
+      sendEvent(state, response, sampleEvent('2', 'step.succeeded', 'second'))
       setTimeout(() => {
         state.operation = SUCCEEDED
-        sendEvent(response, sampleEvent('3', 'operation.succeeded', 'third'))
+        sendEvent(state, response, sampleEvent('3', 'operation.succeeded', 'third'))
       }, 100)
     },
   ])
@@ -121,7 +142,7 @@ test('a dropped stream goes on after the last event, without telling any twice',
 
 test('a silent stream is given up and opened again', async () => {
   await using api = await startFakeApi()
-  const state = { operation: sampleOperation() }
+  const state = makeState()
   serveOperation(api, state, [
     () => undefined,
     () => {
@@ -137,13 +158,13 @@ test('a silent stream is given up and opened again', async () => {
 
 test("a retried operation is not over because the first attempt's end is replayed", async () => {
   await using api = await startFakeApi()
-  const state = { operation: sampleOperation({ attempt: 2 }) }
+  const state = makeState(sampleOperation({ attempt: 2 }))
   serveOperation(api, state, [
     (response) => {
-      sendEvent(response, sampleEvent('1', 'operation.failed', 'attempt one'))
+      sendEvent(state, response, sampleEvent('1', 'operation.failed', 'attempt one'))
       setTimeout(() => {
         state.operation = SUCCEEDED
-        sendEvent(response, sampleEvent('2', 'operation.succeeded', 'attempt two'))
+        sendEvent(state, response, sampleEvent('2', 'operation.succeeded', 'attempt two'))
       }, 50)
     },
   ])
@@ -155,7 +176,7 @@ test("a retried operation is not over because the first attempt's end is replaye
 
 test('an operation that has ended is told without a stream', async () => {
   await using api = await startFakeApi()
-  serveOperation(api, { operation: SUCCEEDED }, [])
+  serveOperation(api, makeState(SUCCEEDED), [])
   const screen = makeScreen(false)
   await followOperation(optionsFor(api, screen))
   assert.ok(api.seen.every((request) => !request.path.includes('stream')))
@@ -164,9 +185,8 @@ test('an operation that has ended is told without a stream', async () => {
 
 test('events that the stream had not sent when the operation ended are told too', async () => {
   await using api = await startFakeApi()
-  serveOperation(api, { operation: SUCCEEDED }, [])
   const events = [sampleEvent('1', 'step.running', 'one'), sampleEvent('2', 'step.running', 'two')]
-  api.routes.set('GET /v1/events', () => ({ body: { data: events, next_cursor: null } }))
+  serveOperation(api, { operation: SUCCEEDED, events }, [])
   const screen = makeScreen(false)
   await followOperation(optionsFor(api, screen))
   assert.match(screen.text(), /one\n.*two\n$/)
@@ -174,14 +194,14 @@ test('events that the stream had not sent when the operation ended are told too'
 
 test('on a terminal the list redraws in place, and the cursor comes back', async () => {
   await using api = await startFakeApi()
-  const state = { operation: sampleOperation() }
+  const state = makeState()
   serveOperation(api, state, [
     (response) => {
-      sendEvent(response, sampleEvent('1', 'step.running', 'x'))
+      sendEvent(state, response, sampleEvent('1', 'step.running', 'x'))
       setTimeout(() => {
         const steps = [sampleStep('plan', 'succeeded'), sampleStep('start-leader', 'succeeded')]
         state.operation = { ...SUCCEEDED, steps }
-        sendEvent(response, sampleEvent('2', 'operation.succeeded', 'done'))
+        sendEvent(state, response, sampleEvent('2', 'operation.succeeded', 'done'))
       }, 250)
     },
   ])
@@ -196,7 +216,7 @@ test('on a terminal the list redraws in place, and the cursor comes back', async
 
 test('stopping says so, and leaves the operation alone', async () => {
   await using api = await startFakeApi()
-  serveOperation(api, { operation: sampleOperation() }, [() => undefined])
+  serveOperation(api, makeState(), [() => undefined])
   const stopped = new AbortController()
   setTimeout(() => stopped.abort(), 100)
   const screen = makeScreen(true)

@@ -1,6 +1,6 @@
-// Owns X.509: certificate authorities and the certificates they issue, as PEM. Keys are EC P-256. The platform
-// CA signs hosts, control planes and etcd; each cluster has a CA of its own, so that a certificate of one
-// cluster proves nothing to another.
+// Owns X.509: certificate authorities and the certificates they issue, as PEM. Keys are EC P-256.
+// The platform CA signs hosts, control planes and etcd; each cluster has a CA of its own, so that a
+// certificate of one cluster proves nothing to another.
 import 'reflect-metadata'
 import { createHash, webcrypto } from 'node:crypto'
 import { isIP } from 'node:net'
@@ -133,8 +133,9 @@ export async function issueCertificate(
 }
 
 /**
- * Signs a request's key and nothing else of it: name and alternative names are ours, so a request cannot ask
- * for another identity. Throws when the request is not well-formed or its own signature is wrong.
+ * Signs a request's key and nothing else of it: name and alternative names are ours, so a request
+ * cannot ask for another identity. Throws when the request is not well-formed or its own signature
+ * is wrong.
  */
 export async function signRequest(
   authority: Authority,

@@ -1,6 +1,7 @@
-// Owns wake-ups: one LISTEN connection turns NOTIFY into callbacks, so that whatever waits for a change in
-// the platform database learns of it at once, whichever control plane made it. A wake-up is only a hint:
-// every waiter looks at the database itself, and looks again now and then, as a hint can be lost.
+// Owns wake-ups: one LISTEN connection turns NOTIFY into callbacks, so that whatever waits for a
+// change in the platform database learns of it at once, whichever control plane made it. A wake-up
+// is only a hint: every waiter looks at the database itself, and looks again now and then, as a
+// hint can be lost.
 import pg from 'pg'
 import type { Queryable } from './database.ts'
 import type { Log } from './log.ts'
@@ -10,15 +11,18 @@ const RECONNECT_MS = 500
 /** A waiter that heard nothing looks again after this long. */
 const LOOK_AGAIN_MS = 1000
 
-/** host:<id> its spec or tasks · report:<id> what it observed · task:<id> · operation:<id> · events · work */
+/**
+ * host:<id> its spec or tasks · report:<id> what it observed · task:<id> · operation:<id> · events
+ * · work
+ */
 export type Topic = string
 
 export interface Changes {
   /** Calls back on every change of the topic until the returned function is called. */
   subscribe(topic: Topic, callback: () => void): () => void
   /**
-   * Looks until `look` returns something else than undefined, or the deadline (epoch ms) has passed or the
-   * signal aborted: then undefined.
+   * Looks until `look` returns something else than undefined, or the deadline (epoch ms) has passed
+   * or the signal aborted: then undefined.
    */
   waitUntil<T>(
     topics: readonly Topic[],

@@ -1,5 +1,6 @@
-// Owns the control plane's process configuration: one table, read once at boot. Nothing else looks at the
-// environment. Secrets are removed from the environment after reading, so no child can inherit them.
+// Owns the control plane's process configuration: one table, read once at boot. Nothing else looks
+// at the environment. Secrets are removed from the environment after reading, so no child can
+// inherit them.
 import { hostname } from 'node:os'
 import { AGENT_PORT, API_PORT } from '@howdah/core/contract/resource.ts'
 
@@ -98,7 +99,7 @@ export const SETTINGS = {
 export type Config = Readonly<Record<keyof typeof SETTINGS, string>>
 
 /** Throws one error that lists every problem at once. */
-export function readConfig(environment: NodeJS.ProcessEnv): Config {
+export function readConfig(environment: NodeJS.ProcessEnv = process.env): Config {
   const problems: string[] = []
   const values: Record<string, string> = {}
   for (const [key, setting] of Object.entries(SETTINGS) as [string, Setting][]) {

@@ -1,5 +1,6 @@
-// Owns fault points: named places at which a test makes the process kill itself. Off unless a fault file is
-// configured. The file names one point; it is removed before the kill, so a restart does not die again.
+// Owns fault points: named places at which a test makes the process kill itself. Off unless a fault
+// file is configured. The file names one point; it is removed before the kill, so a restart does
+// not die again.
 import { readFileSync, unlinkSync } from 'node:fs'
 
 export interface Faults {

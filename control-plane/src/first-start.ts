@@ -28,7 +28,10 @@ export async function writeFileAtomically(path: string, text: string, mode: numb
   await directory.sync().finally(() => directory.close())
 }
 
-/** Two control planes that start at once end with one authority: the lock makes the second read the first's. */
+/**
+ * Two control planes that start at once end with one authority: the lock makes the second read the
+ * first's.
+ */
 export async function ensureAuthority(database: Database, sealer: Sealer): Promise<Authority> {
   return database.transaction(async (tx) => {
     await tx.query('select pg_advisory_xact_lock($1)', [LOCK_KEY])
@@ -47,8 +50,9 @@ export async function ensureAuthority(database: Database, sealer: Sealer): Promi
 }
 
 /**
- * The user `admin` with a token in a file that only we can read. The file comes before the commit: a crash in
- * between leaves no user, and the next start writes the file anew. Does nothing when there is any user.
+ * The user `admin` with a token in a file that only we can read. The file comes before the commit:
+ * a crash in between leaves no user, and the next start writes the file anew. Does nothing when
+ * there is any user.
  */
 export async function ensureAdministrator(database: Database, tokenFile: string): Promise<void> {
   await database.transaction(async (tx) => {

@@ -1,4 +1,5 @@
-// Owns what happens by the clock: old idempotency keys and tasks go, tombstones past their undo window are purged.
+// Owns what happens by the clock: old idempotency keys and tasks go, tombstones past their undo
+// window are purged.
 import { describeError } from '@howdah/core/errors.ts'
 import { listPurgeable, setClusterState } from './db/clusters.ts'
 import { deleteOldKeys } from './db/idempotency.ts'

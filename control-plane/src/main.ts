@@ -59,7 +59,8 @@ async function start(config: Config, log: Log): Promise<Stop[]> {
   await ensureAdministrator(database, config.adminTokenFile)
   const stops: Stop[] = []
   if (config.role !== 'api') {
-    // A new version may render differently. Agents compare files, so where nothing differs nothing happens.
+    // A new version may render differently. Agents compare files, so where nothing differs nothing
+    // happens.
     await database.transaction(async (tx) => touchHosts(tx, await listHostIds(tx)))
     const worker = await startWorker(platform, operations)
     const housekeeping = startHousekeeping(platform)
@@ -92,7 +93,7 @@ function stopOnSignal(stops: readonly Stop[], log: Log): void {
 }
 
 async function main(): Promise<void> {
-  const config = readConfig(process.env)
+  const config = readConfig()
   const log = makeLog(config.logLevel)
   try {
     stopOnSignal(await start(config, log), log)

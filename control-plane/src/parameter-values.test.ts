@@ -1,5 +1,5 @@
-// Proves on a real PostgreSQL that it reads every canonical value that we accept, up to the limits: a value that it
-// refuses would let an instance run until its next start, and then never again.
+// Proves on a real PostgreSQL that it reads every canonical value that we accept, up to the limits:
+// a value that it refuses would let an instance run until its next start, and then never again.
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import {

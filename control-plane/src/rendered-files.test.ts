@@ -1,5 +1,5 @@
-// Proves rendered files with the programs that will read them: HAProxy, Patroni, PgBouncer and etcd accept them, and
-// Patroni's parser finds the intended tree whatever text stands in it.
+// Proves rendered files with the programs that will read them: HAProxy, Patroni, PgBouncer and etcd
+// accept them, and Patroni's parser finds the intended tree whatever text stands in it.
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
 import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -110,7 +110,10 @@ test('Patroni refuses a file without a name: the oracle can say no', async () =>
   assert.match((await validate(wrong)).join(), /name +is not defined/)
 })
 
-/** Starts the program until something listens at each address; fails with what it said when it ends before. */
+/**
+ * Starts the program until something listens at each address; fails with what it said when it ends
+ * before.
+ */
 async function assertListens(argv: string[], addresses: readonly [string, number][]) {
   const [program, args] = asService(argv)
   const child = spawn(program, args, { cwd: '/', stdio: ['ignore', 'pipe', 'pipe'] })

@@ -1,5 +1,5 @@
-// Owns secrets at rest: AES-256-GCM with a key that is a file outside the database. What a secret is for
-// is authenticated with it, so a row copied to another owner or name does not open.
+// Owns secrets at rest: AES-256-GCM with a key that is a file outside the database. What a secret
+// is for is authenticated with it, so a row copied to another owner or name does not open.
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 

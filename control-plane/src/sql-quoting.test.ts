@@ -1,5 +1,6 @@
-// Proves on a real PostgreSQL that a quoted literal or identifier is read back as what it was, whatever it holds and
-// whatever the session's settings are, and that nothing beside it comes into being.
+// Proves on a real PostgreSQL that a quoted literal or identifier is read back as what it was,
+// whatever it holds and whatever the session's settings are, and that nothing beside it comes into
+// being.
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { quoteIdentifier, quoteLiteral } from '@howdah/core/names.ts'

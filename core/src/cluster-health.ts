@@ -1,4 +1,5 @@
-// Owns the verdict on a cluster from what its agents report: available, degraded or failed, in one sentence.
+// Owns the verdict on a cluster from what its agents report: available, degraded or failed, in one
+// sentence.
 import type { ClusterState } from './contract/clusters.ts'
 import type { PatroniStatus } from './protocol.ts'
 
@@ -18,7 +19,9 @@ export interface Health {
   message: string
 }
 
-/** Only for a cluster that should be working: in other states the operation that runs knows better. */
+/**
+ * Only for a cluster that should be working: in other states the operation that runs knows better.
+ */
 export function clusterHealth(
   instances: readonly ObservedInstance[],
   gateways: readonly ObservedGateway[],

@@ -5,7 +5,10 @@
 export interface ErrorEntry {
   /** HTTP status at the API's edge; nothing below `api/` looks at it. */
   http: number
-  /** Exit code of the CLI: 1 failure, 2 usage, 3 auth, 4 not found, 5 conflict, 6 timeout, 7 operation failed. */
+  /**
+   * Exit code of the CLI: 1 failure, 2 usage, 3 auth, 4 not found, 5 conflict, 6 timeout, 7
+   * operation failed.
+   */
   exit: number
   /** Whether the same request may succeed later without a change. */
   retryable: boolean
@@ -190,7 +193,10 @@ export interface FieldError {
   message: string
 }
 
-/** An expected failure. `detail` says what happened this time; code and hint come from the catalogue. */
+/**
+ * An expected failure. `detail` says what happened this time; code and hint come from the
+ * catalogue.
+ */
 export class HowdahError extends Error {
   readonly code: ErrorCode
   readonly fields: FieldError[]

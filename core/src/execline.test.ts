@@ -1,5 +1,5 @@
-// Proves the text of run scripts; that execline reads it back word for word is proven beside the agent,
-// agent/src/apply/run-script.test.ts.
+// Proves the text of run scripts; that execline reads it back word for word is proven beside the
+// agent, agent/src/apply/run-script.test.ts.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { renderLogScript, renderRunScript } from './execline.ts'

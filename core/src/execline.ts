@@ -26,7 +26,9 @@ export interface RunScript {
   notificationFd?: number
 }
 
-/** The text of an executable `run` file. Standard error goes where standard output goes: the log. */
+/**
+ * The text of an executable `run` file. Standard error goes where standard output goes: the log.
+ */
 export function renderRunScript(script: RunScript): string {
   const words = [
     ['fdmove', '-c', '2', '1'],
@@ -36,16 +38,24 @@ export function renderRunScript(script: RunScript): string {
     ['/usr/bin/env', '-i', ...Object.entries(script.env).map(([key, value]) => `${key}=${value}`)],
     [...script.argv],
   ]
-  const lines = words.filter((line) => line.length > 0)
-  return `#!/usr/bin/execlineb -P\n${lines.map((line) => line.map(quoteWord).join(' ')).join('\n')}\n`
+  return renderScript(words)
 }
 
-/** The `log/run` of a service: rotated by size, at most `files` old files, each line with a timestamp. */
+/**
+ * The `log/run` of a service: rotated by size, at most `files` old files, each line with a
+ * timestamp.
+ */
 export function renderLogScript(directory: string, user: string | undefined): string {
   const words = [
     user === undefined ? [] : ['s6-setuidgid', user],
     ['s6-log', 'n5', 's2000000', 'T', directory],
   ]
-  const lines = words.filter((line) => line.length > 0)
-  return `#!/usr/bin/execlineb -P\n${lines.map((line) => line.map(quoteWord).join(' ')).join('\n')}\n`
+  return renderScript(words)
+}
+
+function renderScript(commands: readonly (readonly string[])[]): string {
+  const lines = commands
+    .filter((words) => words.length > 0)
+    .map((words) => words.map(quoteWord).join(' '))
+  return `#!/usr/bin/execlineb -P\n${lines.join('\n')}\n`
 }

@@ -1,6 +1,6 @@
-// Owns when an agent may take the leader key away: pure rules over what was observed, so that each case is a
-// test. Patroni and the dcs stay the only judges of who leads next; these rules only decide that the present
-// holder has lost its claim, and each says why that is safe.
+// Owns when an agent may take the leader key away: pure rules over what was observed, so that each
+// case is a test. Patroni and the dcs stay the only judges of who leads next; these rules only
+// decide that the present holder has lost its claim, and each says why that is safe.
 import type { Sensitivity } from './host-spec.ts'
 
 /** Patroni's settings that the waits below depend on; render/patroni.ts writes the same ones. */
@@ -27,7 +27,9 @@ export const SENSITIVITY_LIMITS: Readonly<Record<Sensitivity, SensitivityLimits>
 export const SELF_DEMOTION_MS =
   (PATRONI_TIMING.loopWaitSeconds + 2 * PATRONI_TIMING.retryTimeoutSeconds) * 1000
 
-/** An agent that reaches neither dcs nor peers fences its leader this soon: before SELF_DEMOTION_MS. */
+/**
+ * An agent that reaches neither dcs nor peers fences its leader this soon: before SELF_DEMOTION_MS.
+ */
 export const ISOLATION_FENCE_MS = 5000
 
 export type Verdict = { act: false; say: string } | { act: true; say: string }
@@ -69,7 +71,10 @@ export interface SilenceObservation {
   silentFor: readonly number[]
   limitMs: number
   durability: 'strict' | 'sync' | 'async'
-  /** A replica that was in sync when the leader was last heard; none: its acknowledgements needed nobody. */
+  /**
+   * A replica that was in sync when the leader was last heard; none: its acknowledgements needed
+   * nobody.
+   */
   syncReplicaKnown: boolean
   /** Since the leader's lease was last refreshed; undefined when it could not be asked. */
   leaseAgeMs: number | undefined

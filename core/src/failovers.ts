@@ -1,5 +1,5 @@
-// Owns how a change of leader is told: from what agents reported of it, one record with its timings and its loss
-// receipt. Pure, so that each shape of a failover is a test.
+// Owns how a change of leader is told: from what agents reported of it, one record with its timings
+// and its loss receipt. Pure, so that each shape of a failover is a test.
 import type { Durability, Failover } from './contract/clusters.ts'
 import type { GuardEvent } from './protocol.ts'
 
@@ -18,7 +18,8 @@ export function summarizeFailovers(
   const changes = events.filter((event) => event.kind === 'leader-changed')
   const byLeader = new Map<string, GuardEvent[]>()
   for (const change of changes) {
-    // Each gateway reports it; they are one change when they point the same way at about the same time.
+    // Each gateway reports it; they are one change when they point the same way at about the same
+    // time.
     const known = [...byLeader.values()].find(
       ([first]) =>
         first !== undefined &&

@@ -6,7 +6,9 @@ import { type Static, Type } from 'typebox'
 export const PROGRAMS = ['etcd', 'patroni', 'haproxy', 'pgbouncer', 'pgbackrest'] as const
 
 const Name = Type.String({ pattern: '^[a-z][a-z0-9_.-]{0,63}$' })
-/** A path below the host's root, without `..`; the agent checks again before it touches anything. */
+/**
+ * A path below the host's root, without `..`; the agent checks again before it touches anything.
+ */
 export const RelativePath = Type.String({
   pattern: '^[a-z0-9_][A-Za-z0-9_.-]*(/[a-z0-9_][A-Za-z0-9_.-]*)*$',
   maxLength: 200,
@@ -92,8 +94,8 @@ const LocalInstance = Type.Object({
 export const SENSITIVITIES = ['fast', 'balanced', 'patient'] as const
 
 /**
- * A cluster that has something on this host. The agent watches it in the dcs and keeps its endpoints
- * pointing right, with or without a control plane.
+ * A cluster that has something on this host. The agent watches it in the dcs and keeps its
+ * endpoints pointing right, with or without a control plane.
  */
 export const WatchedCluster = Type.Object(
   {

@@ -1,4 +1,5 @@
-// Proves what others rely on in an id: its alphabet, its order in time, and that nothing else passes for one.
+// Proves what others rely on in an id: its alphabet, its order in time, and that nothing else
+// passes for one.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { isId, newId } from './ids.ts'

@@ -1,5 +1,5 @@
-// Proves what each kind of parameter accepts, refuses and makes of it; that PostgreSQL reads every canonical
-// value is proven in control-plane/src/parameter-values.test.ts.
+// Proves what each kind of parameter accepts, refuses and makes of it; that PostgreSQL reads every
+// canonical value is proven in control-plane/src/parameter-values.test.ts.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'

@@ -1,6 +1,7 @@
 // Owns which PostgreSQL parameters a user may set, and what each accepts. It is an allow-list: a
 // parameter that names a command, a library or a path would be code execution as the service user
-// (archive_command, shared_preload_libraries, dynamic_library_path …), so it can never be added here.
+// (archive_command, shared_preload_libraries, dynamic_library_path …), so it can never be added
+// here.
 import { HowdahError } from './errors.ts'
 
 export type ParameterRule =
@@ -59,8 +60,8 @@ export const PARAMETER_RULES: Readonly<Record<string, ParameterRule>> = {
     type: 'enum',
     values: ['debug1', 'log', 'notice', 'warning', 'error'],
   },
-  // Only the order: with another style Patroni cannot read the times that PostgreSQL tells it, and the cluster
-  // has no leader for anybody. A session, a role or a database may still set its own.
+  // Only the order: with another style Patroni cannot read the times that PostgreSQL tells it, and
+  // the cluster has no leader for anybody. A session, a role or a database may still set its own.
   datestyle: {
     type: 'pattern',
     pattern: '^ISO(, ?(DMY|MDY|YMD))?$',
@@ -136,7 +137,10 @@ function refuse(name: string, value: unknown, expectation: string): never {
   })
 }
 
-/** The amount in base units. A bare number has PostgreSQL's own unit for sizes nowhere here: it is refused. */
+/**
+ * The amount in base units. A bare number has PostgreSQL's own unit for sizes nowhere here: it is
+ * refused.
+ */
 function parseAmount(text: string, units: Record<string, number>): number | undefined {
   const match = /^(-?[0-9]{1,15})\s?([A-Za-z]{0,3})$/.exec(text)
   if (match === null) return undefined
@@ -168,7 +172,10 @@ function within(value: number | undefined, minimum: number, maximum: number): bo
   return value !== undefined && value >= minimum && value <= maximum
 }
 
-/** PostgreSQL with a zone that it does not know goes on until its next start, and then never starts again. */
+/**
+ * PostgreSQL with a zone that it does not know goes on until its next start, and then never starts
+ * again.
+ */
 function isTimezone(text: string): boolean {
   if (!/^(UTC|GMT|[A-Z][A-Za-z_]+(\/[A-Z][A-Za-z0-9_+-]+){1,2})$/.test(text)) return false
   try {

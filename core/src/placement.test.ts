@@ -1,5 +1,5 @@
-// Proves placement on drawn fleets: no port has two owners, nothing shares a host before every host has one,
-// and what does not fit is refused.
+// Proves placement on drawn fleets: no port has two owners, nothing shares a host before every host
+// has one, and what does not fit is refused.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'

@@ -44,7 +44,10 @@ const STATS_PORT_FIRST = 8404
 const INSTANCES_PER_HOST_MAX = 200
 const GATEWAYS_PER_HOST_MAX = 40
 
-/** Spread over hosts of the wanted role first, the least loaded first; a host twice only when all have one. */
+/**
+ * Spread over hosts of the wanted role first, the least loaded first; a host twice only when all
+ * have one.
+ */
 function chooseHosts(
   hosts: readonly PlacementHost[],
   role: HostRole,

@@ -3,7 +3,10 @@
 import { type Static, Type } from 'typebox'
 import { HostSpec, PROGRAMS, RelativePath } from './host-spec.ts'
 
-/** In every path (`/agent/v1/…`). A control plane serves the previous one for as long as agents use it. */
+/**
+ * In every path (`/agent/v1/…`). A control plane serves the previous one for as long as agents use
+ * it.
+ */
 export const PROTOCOL_PATH = '/agent/v1'
 /** How long the control plane holds a `sync` open when it has nothing to say. */
 export const SYNC_HOLD_MS = 25_000
@@ -26,7 +29,10 @@ export const HostFacts = Type.Object({
     Type.String({ pattern: `^(${PROGRAMS.join('|')})$` }),
     Type.String({ maxLength: 64 }),
   ),
-  /** Directory of binaries per installed PostgreSQL major, e.g. `{ '15': '/usr/lib/postgresql/15/bin' }`. */
+  /**
+   * Directory of binaries per installed PostgreSQL major, e.g. `{ '15':
+   * '/usr/lib/postgresql/15/bin' }`.
+   */
   postgresql: Type.Record(
     Type.String({ pattern: '^[0-9]{1,2}$' }),
     Type.String({ pattern: '^/[A-Za-z0-9_./-]+$', maxLength: 120 }),
@@ -42,7 +48,10 @@ export const PatroniStatus = Type.Object({
   /** A replica that receives WAL from its leader now. */
   streaming: Type.Boolean(),
   timeline: Type.Union([Type.Integer(), Type.Null()]),
-  /** Bytes of WAL written (leader) or replayed (replica), as a decimal string: it exceeds 2^53 in theory. */
+  /**
+   * Bytes of WAL written (leader) or replayed (replica), as a decimal string: it exceeds 2^53 in
+   * theory.
+   */
   walPosition: Type.Union([Type.String({ pattern: '^[0-9]{1,20}$' }), Type.Null()]),
   pendingRestart: Type.Boolean(),
   serverVersion: Type.Union([Type.Integer(), Type.Null()]),
@@ -143,8 +152,8 @@ export const TaskAction = Type.Union([
     body: Type.Unknown(),
   }),
   /**
-   * Holds the clients of a gateway's write endpoint until another leader accepts writes, at most `holdMsMax`;
-   * the agent lets go by itself, also when nobody asks it to. Returns a HoldReport.
+   * Holds the clients of a gateway's write endpoint until another leader accepts writes, at most
+   * `holdMsMax`; the agent lets go by itself, also when nobody asks it to. Returns a HoldReport.
    */
   Type.Object({
     kind: Type.Literal('gateway-hold'),
@@ -153,8 +162,9 @@ export const TaskAction = Type.Union([
     holdMsMax: Type.Integer({ minimum: 100, maximum: 120_000 }),
   }),
   /**
-   * Takes a replica out of the read endpoint and waits until its readers are gone, or puts it back. It comes back by
-   * itself after `drainMsMax`, and when the agent restarts. Returns `{ sessions }` that are left.
+   * Takes a replica out of the read endpoint and waits until its readers are gone, or puts it back.
+   * It comes back by itself after `drainMsMax`, and when the agent restarts. Returns `{ sessions }`
+   * that are left.
    */
   Type.Object({
     kind: Type.Literal('gateway-drain'),
@@ -165,8 +175,9 @@ export const TaskAction = Type.Union([
     drainMsMax: Type.Integer({ minimum: 100, maximum: 600_000 }),
   }),
   /**
-   * For drills: breaks something of this host that heals by itself. `service` is one of the applied spec; a frozen
-   * or silenced thing goes on after `durationMs`, also when the agent that froze it is gone.
+   * For drills: breaks something of this host that heals by itself. `service` is one of the applied
+   * spec; a frozen or silenced thing goes on after `durationMs`, also when the agent that froze it
+   * is gone.
    */
   Type.Object({
     kind: Type.Literal('inject-fault'),
@@ -180,7 +191,10 @@ export const TaskAction = Type.Union([
     service: Type.String({ maxLength: 64 }),
     durationMs: Type.Integer({ minimum: 0, maximum: 120_000 }),
   }),
-  /** For drills: writes numbered rows, and counts what clients would have noticed. Returns a round of a game day. */
+  /**
+   * For drills: writes numbered rows, and counts what clients would have noticed. Returns a round
+   * of a game day.
+   */
   Type.Object({
     kind: Type.Literal('run-ledger'),
     run: Type.String({ maxLength: 100 }),
@@ -241,8 +255,8 @@ export const SyncReply = Type.Object({
 })
 
 /**
- * What an agent did or saw by itself while it guarded a cluster; kept on its disk until it is stored, as the
- * control plane may be away when it matters most.
+ * What an agent did or saw by itself while it guarded a cluster; kept on its disk until it is
+ * stored, as the control plane may be away when it matters most.
  */
 export const GuardEvent = Type.Object({
   id: Type.String({ pattern: '^[0-9a-f-]{36}$' }),
@@ -259,7 +273,10 @@ export const GuardEvent = Type.Object({
   /** The instance that it is about: the lost one, the new leader, the fenced one. */
   instance: Type.String({ maxLength: 64 }),
   message: Type.String({ maxLength: 500 }),
-  /** leader-changed: since nobody could write through this gateway, and whether clients were held on purpose. */
+  /**
+   * leader-changed: since nobody could write through this gateway, and whether clients were held on
+   * purpose.
+   */
   gapMs: Type.Optional(Type.Integer({ minimum: 0 })),
   planned: Type.Optional(Type.Boolean()),
   from: Type.Optional(Type.String({ maxLength: 64 })),
@@ -299,5 +316,8 @@ export type SyncReply = Static<typeof SyncReply>
 export type ReportRequest = Static<typeof ReportRequest>
 export type ReportReply = Static<typeof ReportReply>
 
-/** `hwd1.<secret>.<SHA-256 of the platform CA, hex>`: the digest lets an agent trust its first connection. */
+/**
+ * `hwd1.<secret>.<SHA-256 of the platform CA, hex>`: the digest lets an agent trust its first
+ * connection.
+ */
 export const ENROLMENT_TOKEN_PATTERN = '^hwd1\\.[A-Za-z0-9_-]{43}\\.[0-9a-f]{64}$'

@@ -1,4 +1,5 @@
-// Owns the verdict on whether a failover would work now: every reason that speaks against it, with its fix.
+// Owns the verdict on whether a failover would work now: every reason that speaks against it, with
+// its fix.
 
 import { isFollowing, type ObservedGateway, type ObservedInstance } from './cluster-health.ts'
 import type { Durability, Readiness } from './contract/clusters.ts'

@@ -1,5 +1,5 @@
-// Proves passwords and verifiers against a published vector; that PostgreSQL lets a verifier's password in is
-// proven in control-plane/src/scram-login.test.ts.
+// Proves passwords and verifiers against a published vector; that PostgreSQL lets a verifier's
+// password in is proven in control-plane/src/scram-login.test.ts.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { HowdahError } from './errors.ts'

@@ -1,5 +1,6 @@
-// Owns SCRAM-SHA-256 verifiers (RFC 5803 form, as PostgreSQL stores them) and passwords. A verifier is
-// computed before the role statement is written, so a clear password never reaches a PostgreSQL log.
+// Owns SCRAM-SHA-256 verifiers (RFC 5803 form, as PostgreSQL stores them) and passwords. A verifier
+// is computed before the role statement is written, so a clear password never reaches a PostgreSQL
+// log.
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto'
 import { HowdahError } from './errors.ts'
 

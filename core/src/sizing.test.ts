@@ -1,5 +1,5 @@
-// Proves the sizing over the range of machines: what is promised fits into the memory and disk that an instance
-// has, every value is one that PostgreSQL reads, and every value has its reason.
+// Proves the sizing over the range of machines: what is promised fits into the memory and disk that
+// an instance has, every value is one that PostgreSQL reads, and every value has its reason.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'

@@ -1,5 +1,5 @@
-// Owns the PostgreSQL parameters of a cluster: what follows from the memory and disk that an instance
-// may use, what the platform needs, and what the user asked for, each with its reason.
+// Owns the PostgreSQL parameters of a cluster: what follows from the memory and disk that an
+// instance may use, what the platform needs, and what the user asked for, each with its reason.
 import type { SizedParameter } from './contract/clusters.ts'
 
 const MIB = 1024 * 1024
@@ -11,7 +11,9 @@ export interface InstanceShare {
   diskBytes: number
 }
 
-/** What one of `instanceSlots` instances on a host may use. The smallest host of a cluster decides. */
+/**
+ * What one of `instanceSlots` instances on a host may use. The smallest host of a cluster decides.
+ */
 export function instanceShare(
   hosts: readonly { memoryBytes: number; cpuCount: number; diskBytes: number }[],
   instanceSlots: number,
@@ -40,80 +42,110 @@ function walSize(bytes: number): string {
   return `${Math.max(2, Math.floor(bytes / (16 * MIB))) * 16}MB`
 }
 
-function sizedParameters(share: InstanceShare): SizedParameter[] {
+interface Sizes extends InstanceShare {
+  connections: number
+  sharedBuffersBytes: number
+  maxWalBytes: number
+  workers: number
+  /** As it reads in a reason. */
+  memory: string
+  disk: string
+}
+
+function deriveSizes(share: InstanceShare): Sizes {
   const { memoryBytes, diskBytes, cpuCount } = share
-  const connections = clamp(memoryBytes / (8 * MIB), 60, 500)
-  const sharedBuffers = clamp(memoryBytes / 4, 32 * MIB, 32 * GIB)
-  const workMem = clamp((memoryBytes - sharedBuffers) / (connections * 2), MIB, 256 * MIB)
-  const maintenance = clamp(memoryBytes / 16, 16 * MIB, 2 * GIB)
-  const maxWal = clamp(diskBytes / 20, 256 * MIB, 16 * GIB)
-  const workers = clamp(cpuCount, 2, 64)
-  const memory = mebibytes(memoryBytes)
-  const disk = `${Math.floor(diskBytes / GIB)} GB of disk`
-  const sized = (name: string, value: string, reason: string): SizedParameter => ({
-    name,
-    value,
-    source: 'sized',
-    reason,
-  })
-  return [
-    sized(
-      'max_connections',
-      String(connections),
+  return {
+    ...share,
+    connections: clamp(memoryBytes / (8 * MIB), 60, 500),
+    sharedBuffersBytes: clamp(memoryBytes / 4, 32 * MIB, 32 * GIB),
+    maxWalBytes: clamp(diskBytes / 20, 256 * MIB, 16 * GIB),
+    workers: clamp(cpuCount, 2, 64),
+    memory: mebibytes(memoryBytes),
+    disk: `${Math.floor(diskBytes / GIB)} GB of disk`,
+  }
+}
+
+function workMemBytes({ memoryBytes, sharedBuffersBytes, connections }: Sizes): number {
+  return clamp((memoryBytes - sharedBuffersBytes) / (connections * 2), MIB, 256 * MIB)
+}
+
+interface SizedRow {
+  name: string
+  value: (sizes: Sizes) => string
+  reason: (sizes: Sizes) => string
+}
+
+const SIZED_PARAMETERS: readonly SizedRow[] = [
+  {
+    name: 'max_connections',
+    value: ({ connections }) => String(connections),
+    reason: ({ memory }) =>
       `one per 8 MB of ${memory}, 60 to 500; clients share them through the pooler`,
-    ),
-    sized(
-      'shared_buffers',
-      mebibytes(sharedBuffers),
-      `a quarter of the ${memory} that an instance may use`,
-    ),
-    sized(
-      'effective_cache_size',
-      mebibytes(memoryBytes * 0.7),
-      `what PostgreSQL and the page cache hold of ${memory} together`,
-    ),
-    sized(
-      'work_mem',
-      mebibytes(workMem),
+  },
+  {
+    name: 'shared_buffers',
+    value: ({ sharedBuffersBytes }) => mebibytes(sharedBuffersBytes),
+    reason: ({ memory }) => `a quarter of the ${memory} that an instance may use`,
+  },
+  {
+    name: 'effective_cache_size',
+    value: ({ memoryBytes }) => mebibytes(memoryBytes * 0.7),
+    reason: ({ memory }) => `what PostgreSQL and the page cache hold of ${memory} together`,
+  },
+  {
+    name: 'work_mem',
+    value: (sizes) => mebibytes(workMemBytes(sizes)),
+    reason: ({ memory, connections }) =>
       `the rest of ${memory}, shared by ${connections} connections with two sorts each`,
-    ),
-    sized(
-      'maintenance_work_mem',
-      mebibytes(maintenance),
-      `a sixteenth of ${memory}, for vacuum and index builds`,
-    ),
-    sized(
-      'max_wal_size',
-      walSize(maxWal),
-      `a twentieth of ${disk}: checkpoints by time, not by volume`,
-    ),
-    sized(
-      'min_wal_size',
-      walSize(maxWal / 4),
-      'a quarter of max_wal_size: segments are recycled, not made anew',
-    ),
-    sized(
-      'wal_keep_size',
-      walSize(maxWal / 4),
-      'a replica may be away for this much WAL without a slot',
-    ),
-    sized(
-      'max_slot_wal_keep_size',
-      walSize(diskBytes / 5),
+  },
+  {
+    name: 'maintenance_work_mem',
+    value: ({ memoryBytes }) => mebibytes(clamp(memoryBytes / 16, 16 * MIB, 2 * GIB)),
+    reason: ({ memory }) => `a sixteenth of ${memory}, for vacuum and index builds`,
+  },
+  {
+    name: 'max_wal_size',
+    value: ({ maxWalBytes }) => walSize(maxWalBytes),
+    reason: ({ disk }) => `a twentieth of ${disk}: checkpoints by time, not by volume`,
+  },
+  {
+    name: 'min_wal_size',
+    value: ({ maxWalBytes }) => walSize(maxWalBytes / 4),
+    reason: () => 'a quarter of max_wal_size: segments are recycled, not made anew',
+  },
+  {
+    name: 'wal_keep_size',
+    value: ({ maxWalBytes }) => walSize(maxWalBytes / 4),
+    reason: () => 'a replica may be away for this much WAL without a slot',
+  },
+  {
+    name: 'max_slot_wal_keep_size',
+    value: ({ diskBytes }) => walSize(diskBytes / 5),
+    reason: ({ disk }) =>
       `a lost replica may hold back a fifth of ${disk}, then its slot is dropped`,
-    ),
-    sized(
-      'max_worker_processes',
-      String(workers + 8),
-      `${workers} for parallel queries, 8 for the rest`,
-    ),
-    sized('max_parallel_workers', String(workers), 'one per processor'),
-    sized(
-      'max_parallel_workers_per_gather',
-      String(clamp(workers / 2, 1, 8)),
-      'half of the processors for one query',
-    ),
-  ]
+  },
+  {
+    name: 'max_worker_processes',
+    value: ({ workers }) => String(workers + 8),
+    reason: ({ workers }) => `${workers} for parallel queries, 8 for the rest`,
+  },
+  {
+    name: 'max_parallel_workers',
+    value: ({ workers }) => String(workers),
+    reason: () => 'one per processor',
+  },
+  {
+    name: 'max_parallel_workers_per_gather',
+    value: ({ workers }) => String(clamp(workers / 2, 1, 8)),
+    reason: () => 'half of the processors for one query',
+  },
+]
+
+function sizedParameters(share: InstanceShare): SizedParameter[] {
+  const sizes = deriveSizes(share)
+  return SIZED_PARAMETERS.map(({ name, value, reason }) => {
+    return { name, value: value(sizes), source: 'sized' as const, reason: reason(sizes) }
+  })
 }
 
 const PLATFORM_PARAMETERS: readonly (readonly [string, string, string])[] = [
@@ -144,7 +176,9 @@ const PLATFORM_PARAMETERS: readonly (readonly [string, string, string])[] = [
   ['wal_retrieve_retry_interval', '500ms', 'a replica finds its leader again at once'],
 ]
 
-/** All parameters of a cluster in the order of their names; the user's value wins over the others'. */
+/**
+ * All parameters of a cluster in the order of their names; the user's value wins over the others'.
+ */
 export function clusterParameters(
   share: InstanceShare,
   userParameters: Readonly<Record<string, string>>,

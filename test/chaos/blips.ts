@@ -1,8 +1,8 @@
-// Owns the false-failover run: short disturbances that a cluster must sit out, for minutes, under load. Every
-// change of leader in it is one too many.
-import { setTimeout as delay } from 'node:timers/promises'
+// Owns the false-failover run: short disturbances that a cluster must sit out, for minutes, under
+// load. Every change of leader in it is one too many.
 import { checkHistory } from '../harness/checker.ts'
 import type { TestCluster } from '../harness/cluster.ts'
+import { lasting } from '../harness/faults.ts'
 import { awaitHealthy, dropTables, readHoldings } from '../harness/faults-cluster.ts'
 import { findService, type Stage, type StageHost, signalProcess } from '../harness/faults-stage.ts'
 import { makeRandom, startWorkload } from '../harness/workload.ts'
@@ -99,7 +99,7 @@ export async function runBlips(
       const end = await blip.begin(host)
       if (end === undefined) continue
       const forMs = Math.round((0.1 + 0.9 * random()) * blip.forMs)
-      await delay(forMs).finally(end)
+      await lasting(forMs).finally(end)
       blips += 1
       const now = await awaitHealthy(stage, cluster, HEALTHY_TIMEOUT_MS)
       if (now.timeline !== known.timeline) {
@@ -107,7 +107,7 @@ export async function runBlips(
         say(`FAILOVER: ${role} ${blip.name} for ${forMs} ms`)
       }
       known = now
-      await delay(random() * REST_MS)
+      await lasting(random() * REST_MS)
     }
     await workload.stop()
     const holdings = await readHoldings(known, cluster, schema)

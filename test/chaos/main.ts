@@ -1,19 +1,25 @@
-// Owns `npm run chaos`: rounds of random faults under load, each checked; ends with a summary and, where anything
-// was lost, doubled or did not come back, with exit code 1. The same seed chooses the same faults.
+// Owns `npm run chaos`: rounds of random faults under load, each checked; ends with a summary and,
+// where anything was lost, doubled or did not come back, with exit code 1. The same seed chooses
+// the same faults.
 import { cp, rename, writeFile } from 'node:fs/promises'
+import { loadavg } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { Durability } from '@howdah/core/contract/clusters.ts'
-import { faultsOf, findFault } from '../harness/faults.ts'
+import type { Sensitivity } from '@howdah/core/host-spec.ts'
+import type { TestCluster } from '../harness/cluster.ts'
 import type { Fault } from '../harness/faults.ts'
+import { faultsOf, findFault } from '../harness/faults.ts'
 import type { Stage } from '../harness/faults-stage.ts'
 import { makeRandom } from '../harness/workload.ts'
+import { runBlips } from './blips.ts'
 import { formatRound, type RoundReport, runRound } from './round.ts'
 import { openStage } from './stage.ts'
 import { formatSummary } from './summary.ts'
 
 const USAGE = `npm run chaos -- [--rounds N] [--seed S] [--faults a,b] [--report FILE]
-  [--logs DIRECTORY] [--stage namespaces|loopback] [--durability strict|sync|async] [--sensitivity fast|balanced|patient]
+  [--blips MINUTES] [--logs DIRECTORY] [--stage namespaces|loopback]
+  [--durability strict|sync|async] [--sensitivity fast|balanced|patient]
 `
 
 function say(line: string): void {
@@ -28,6 +34,7 @@ function readOptions() {
       faults: { type: 'string' },
       report: { type: 'string' },
       logs: { type: 'string' },
+      blips: { type: 'string' },
       stage: { type: 'string' },
       durability: { type: 'string', default: 'sync' },
       sensitivity: { type: 'string', default: 'balanced' },
@@ -40,8 +47,11 @@ function readOptions() {
     say(USAGE)
     process.exit(values.help ? 0 : 2)
   }
-  return { ...values, rounds, seed }
+  const blips = values.blips === undefined ? undefined : Number(values.blips)
+  return { ...values, rounds, seed, blips }
 }
+
+type Options = ReturnType<typeof readOptions>
 
 /** Every fault comes before one comes again: chance orders them. */
 function* chooseFaults(faults: readonly Fault[], random: () => number): Generator<Fault> {
@@ -54,32 +64,45 @@ function* chooseFaults(faults: readonly Fault[], random: () => number): Generato
   }
 }
 
-async function runRounds(
-  stage: Stage,
-  options: ReturnType<typeof readOptions>,
-  isStopping: () => boolean,
-): Promise<RoundReport[]> {
-  const cluster = await stage.platform.createCluster('chaos', {
-    instances: 3,
-    durability: options.durability as Durability,
-    sensitivity: options.sensitivity as 'balanced',
-  })
+interface Run {
+  stage: Stage
+  cluster: TestCluster
+  options: Options
+  isStopping: () => boolean
+}
+
+/** A cluster that does not come back ends the run: the rounds before it still count. */
+async function runRounds({ stage, cluster, options, isStopping }: Run): Promise<boolean> {
   const named = options.faults?.split(',').map(findFault)
   const choices = chooseFaults(named ?? faultsOf(stage), makeRandom(options.seed))
   const reports: RoundReport[] = []
+  let finished = true
   for (const fault of choices) {
     if (reports.length >= options.rounds || isStopping()) break
     const number = reports.length + 1
     const seed = options.seed * 10_000 + number
-    const report = await runRound({ stage, cluster, fault, number, seed }).catch((error: Error) => {
-      say(`${String(number).padStart(4)}  ${fault.name} (seed ${seed}) could not be finished`)
-      throw error
-    })
-    reports.push(report)
-    say(formatRound(report))
+    try {
+      const report = await runRound({ stage, cluster, fault, number, seed })
+      reports.push(report)
+      say(`${formatRound(report)} · load ${(loadavg()[0] ?? 0).toFixed(0)}`)
+    } catch (error) {
+      say(`${number}  ${fault.name} (seed ${seed}) could not be finished: ${String(error)}`)
+      say(await stage.platform.explain())
+      finished = false
+      break
+    }
     if (options.report !== undefined) await writeReport(options.report, reports)
   }
-  return reports
+  say(formatSummary(reports))
+  return finished && reports.every(({ problems }) => problems.length === 0)
+}
+
+async function disturb({ stage, cluster, options }: Run, minutes: number): Promise<boolean> {
+  const report = await runBlips(stage, cluster, { minutes, seed: options.seed, say })
+  const { blips, failovers, lost, overlapMs, problems } = report
+  say(`${blips} blips in ${minutes} minutes: ${failovers} failovers, ${lost} lost, ${overlapMs} ms`)
+  for (const problem of problems) say(`    PROBLEM: ${problem}`)
+  return failovers === 0 && problems.length === 0
 }
 
 /** After every round: a run that is cut short leaves what it had. */
@@ -88,7 +111,9 @@ async function writeReport(path: string, reports: readonly RoundReport[]): Promi
   await rename(`${path}.new`, path)
 }
 
-/** Of every host, and of the control plane: the stage and all that is in it are removed at the end. */
+/**
+ * Of every host, and of the control plane: the stage and all that is in it are removed at the end.
+ */
 async function keepLogs(stage: Stage, directory: string): Promise<void> {
   for (const { name, root } of stage.hosts) {
     for (const part of ['log', 'agent/log']) {
@@ -108,16 +133,20 @@ async function main(): Promise<number> {
       stopping = true
     })
   }
-  say(`seed ${options.seed}, ${options.rounds} rounds, durability ${options.durability}`)
+  say(`seed ${options.seed}, durability ${options.durability}, ${options.sensitivity}`)
   await using stage = await openStage(options.stage, say)
-  const reports = await runRounds(stage, options, () => stopping).catch(async (error: Error) => {
-    say(`${error.stack}\n${await stage.platform.explain()}`)
-    return undefined
+  const cluster = await stage.platform.createCluster('chaos', {
+    instances: 3,
+    durability: options.durability as Durability,
+    sensitivity: options.sensitivity as Sensitivity,
   })
-  if (options.logs !== undefined) await keepLogs(stage, options.logs)
-  if (reports === undefined) return 1
-  say(formatSummary(reports))
-  return reports.some(({ problems }) => problems.length > 0) ? 1 : 0
+  const run = { stage, cluster, options, isStopping: () => stopping }
+  try {
+    const minutes = options.blips
+    return (await (minutes === undefined ? runRounds(run) : disturb(run, minutes))) ? 0 : 1
+  } finally {
+    if (options.logs !== undefined) await keepLogs(stage, options.logs)
+  }
 }
 
 process.exitCode = await main()

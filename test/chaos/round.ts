@@ -1,15 +1,11 @@
-// Owns one round: the workload runs, one fault is injected and healed, the cluster comes back by itself, and the
-// history is checked against what every instance holds. A round that cannot be finished is a failed round.
+// Owns one round: the workload runs, one fault is injected and healed, the cluster comes back by
+// itself, and the history is checked against what every instance holds. A round that cannot be
+// finished is a failed round.
 import { setTimeout as delay } from 'node:timers/promises'
 import { checkHistory } from '../harness/checker.ts'
 import type { TestCluster } from '../harness/cluster.ts'
 import type { Fault, Injected } from '../harness/faults.ts'
-import {
-  awaitHealthy,
-  dropTables,
-  readHoldings,
-  type Topology,
-} from '../harness/faults-cluster.ts'
+import { awaitHealthy, dropTables, readHoldings, type Topology } from '../harness/faults-cluster.ts'
 import type { Stage } from '../harness/faults-stage.ts'
 import { acknowledged, type Entry, type History } from '../harness/history.ts'
 import { until } from '../harness/until.ts'
@@ -32,7 +28,9 @@ export interface RoundReport {
   fault: string
   says: string
   heldMs: number
-  /** Share of the tenths of a second, from the fault to health, in which a write was acknowledged. */
+  /**
+   * Share of the tenths of a second, from the fault to health, in which a write was acknowledged.
+   */
   availability: number
   /** The longest time between two acknowledged writes through the gateway, from the fault on. */
   gapMs: number
@@ -56,7 +54,8 @@ const WARM_TIMEOUT_MS = 30_000
 export const HEALTHY_LIMIT_MS = 60_000
 /** Beyond it the round is given up; in between it is reported with its time. */
 const HEALTHY_TIMEOUT_MS = 180_000
-const AFTER_MS = 1000
+/** Acknowledged after the cluster is whole, so that the end of the history is of the healed one. */
+const AFTER_ENTRIES = 100
 const SLOT_MS = 100
 
 export async function runRound(options: RoundOptions): Promise<RoundReport> {
@@ -77,7 +76,7 @@ export async function runRound(options: RoundOptions): Promise<RoundReport> {
     const healMs = performance.now()
     const after = await awaitHealthy(stage, cluster, HEALTHY_TIMEOUT_MS)
     const healthyMs = performance.now()
-    await delay(AFTER_MS)
+    await goOn(workload.history)
     await workload.stop()
     const holdings = await readHoldings(after, cluster, schema)
     const { entries } = workload.history
@@ -102,6 +101,14 @@ export async function runRound(options: RoundOptions): Promise<RoundReport> {
   } finally {
     await workload.stop()
   }
+}
+
+async function goOn({ entries }: History): Promise<void> {
+  const from = entries.length
+  const since = () => entries.slice(from).filter(({ outcome }) => outcome === 'ok').length
+  await until('writes after healing', WARM_TIMEOUT_MS, () =>
+    since() >= AFTER_ENTRIES ? { value: true } : { seen: `${since()} operations` },
+  )
 }
 
 async function hold(

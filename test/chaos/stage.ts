@@ -1,5 +1,5 @@
-// Owns the choice of the stage: hosts as network namespaces where the machine allows it, loopback addresses
-// otherwise, and it says which and why.
+// Owns the choice of the stage: hosts as network namespaces where the machine allows it, loopback
+// addresses otherwise, and it says which and why.
 import { type Stage, startLoopbackStage, whyNoNamespaces } from '../harness/faults-stage.ts'
 import { startNamespaceStage } from '../harness/namespace-hosts.ts'
 

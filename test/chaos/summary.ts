@@ -11,7 +11,12 @@ export function formatSummary(reports: readonly RoundReport[]): string {
   const table = [[...heads, 'failovers', 'whole max', 'problems'], ...rows]
   const widths = table[0]?.map((_, column) => Math.max(...table.map((row) => width(row, column))))
   return table
-    .map((row) => row.map((cell, column) => cell.padEnd(widths?.[column] ?? 0)).join('  ').trimEnd())
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths?.[column] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
     .join('\n')
 }
 

@@ -1,5 +1,6 @@
-// Proves the agents' side of the control plane against whoever reaches its port: without the certificate of an
-// enrolled host there is nothing but enrolment, and with one there is nothing but that host.
+// Proves the agents' side of the control plane against whoever reaches its port: without the
+// certificate of an enrolled host there is nothing but enrolment, and with one there is nothing but
+// that host.
 import assert from 'node:assert/strict'
 import { X509Certificate } from 'node:crypto'
 import { join } from 'node:path'
@@ -171,7 +172,8 @@ test("a host cannot finish another host's task, nor see it", async () => {
   const id = 'tsk_00000000000000000000000001'
   const action = { kind: 'remove-data', path: 'data/x' }
   await db.query(
-    `insert into task (id, host_id, action, timeout_ms, state) values ($1, $2, $3, 1000, 'pending')`,
+    `insert into task (id, host_id, action, timeout_ms, state)
+     values ($1, $2, $3, 1000, 'pending')`,
     [id, second.hostId, sealer.seal(`task:${id}`, JSON.stringify(action))],
   )
   const result = { id, ok: true, value: null, error: '', errorCode: '' }
@@ -191,7 +193,7 @@ test('renewal keeps the name, whatever the request asks for', async () => {
   assert.equal(renewed.subject, `CN=${first.hostId}`)
 })
 
-test('bodies that are too large, broken or hostile are refused, and the host list survives them', async () => {
+test('large, broken and hostile bodies are refused, and the host list survives them', async () => {
   const large = await post('/agent/v1/report', `{"x":"${'a'.repeat(5_000_000)}"}`, first)
   assert.equal(large.status, 413)
   const value = fc.oneof(

@@ -1,6 +1,6 @@
-// Proves that the API survives anything: every route of /openapi.json is asked with wrong and hostile requests, as
-// everybody and as nobody, and each reply is a documented one. Who may call what is a table here, held against the
-// routes that there are.
+// Proves that the API survives anything: every route of /openapi.json is asked with wrong and
+// hostile requests, as everybody and as nobody, and each reply is a documented one. Who may call
+// what is a table here, held against the routes that there are.
 import assert from 'node:assert/strict'
 import https from 'node:https'
 import { after, before, test } from 'node:test'

@@ -1,6 +1,6 @@
-// The promise: the control plane may die at any step of creating or deleting a cluster, and what it was
-// doing ends as if nothing had happened, with nothing left over. Every fault point is tried; the points
-// come from what an undisturbed run did, so a new step is covered by itself.
+// The promise: the control plane may die at any step of creating or deleting a cluster, and what it
+// was doing ends as if nothing had happened, with nothing left over. Every fault point is tried;
+// the points come from what an undisturbed run did, so a new step is covered by itself.
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import type { ClusterAccepted, OperationAccepted } from '@howdah/core/contract/clusters.ts'
@@ -43,7 +43,9 @@ function deleteRequest(name: string, purge: boolean): Request {
   }
 }
 
-/** The points of an operation at one moment of each of its steps; its two ends go with two of them. */
+/**
+ * The points of an operation at one moment of each of its steps; its two ends go with two of them.
+ */
 function pointsOf(kind: string, steps: readonly string[], moment: (typeof MOMENTS)[number]) {
   return [
     ...(moment === 'before' ? [`${kind}/begin:after`] : []),

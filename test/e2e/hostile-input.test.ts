@@ -1,6 +1,6 @@
-// Proves that text from outside stays text: names, passwords, parameters and labels go through the real API into
-// rendered files, Patroni, PgBouncer and PostgreSQL, and are found again as they were, or were refused at the door.
-// A longer run: npm run hostile -- --runs 500 --seed 7.
+// Proves that text from outside stays text: names, passwords, parameters and labels go through the
+// real API into rendered files, Patroni, PgBouncer and PostgreSQL, and are found again as they
+// were, or were refused at the door. A longer run: npm run hostile -- --runs 500 --seed 7.
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { existsSync, globSync } from 'node:fs'
@@ -329,7 +329,7 @@ const hostileLabels = fc.dictionary(
 )
 const isPoison = (key: string) => key === '__proto__' || key === 'constructor' || key.length > 63
 
-test('parameters and labels that are accepted are found exactly, and nothing else changed', async () => {
+test('parameters and labels that are accepted are found exactly, and nothing else is', async () => {
   const baseline = await fileSettings()
   const tree = await patroniTree()
   await fc.assert(
@@ -373,7 +373,7 @@ test('no setting for applications keeps the platform or a login from working', a
   await succeeds(await call('PATCH', '/v1/clusters/demo', { parameters: {} }, '*'))
 })
 
-test('a cluster, a host or a user with a hostile name is refused, and nothing is made', async () => {
+test('clusters, hosts and users with hostile names are refused, and nothing is made', async () => {
   const count = async () => {
     const lists = ['clusters', 'hosts', 'users'].map((kind) => call('GET', `/v1/${kind}?limit=200`))
     return (await Promise.all(lists)).map(({ body }) => (body['data'] as unknown[]).length)

@@ -1,6 +1,6 @@
-// The promises around operations as a client meets them: one request is carried out once, two changes
-// never run at the same time, what is cancelled or deleted goes or comes back as a whole, and what
-// happened is told completely.
+// The promises around operations as a client meets them: one request is carried out once, two
+// changes never run at the same time, what is cancelled or deleted goes or comes back as a whole,
+// and what happened is told completely.
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'

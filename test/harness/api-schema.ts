@@ -1,5 +1,6 @@
-// Owns what a test learns from /openapi.json: the routes, what each takes and answers, and values that are drawn from
-// those schemas. It reads the document as a stranger would, and imports nothing of the API.
+// Owns what a test learns from /openapi.json: the routes, what each takes and answers, and values
+// that are drawn from those schemas. It reads the document as a stranger would, and imports nothing
+// of the API.
 import fc from 'fast-check'
 import { Compile } from 'typebox/schema'
 

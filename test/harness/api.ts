@@ -1,5 +1,5 @@
-// Owns requests to a test platform's API: whatever the status, the reply is returned, so that a test
-// can ask for a failure. Only a connection that breaks is thrown.
+// Owns requests to a test platform's API: whatever the status, the reply is returned, so that a
+// test can ask for a failure. Only a connection that breaks is thrown.
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import https from 'node:https'
 import { text } from 'node:stream/consumers'

@@ -1,4 +1,5 @@
-// Owns what the checks of a history share: what they are given of each instance, and how they say what is wrong.
+// Owns what the checks of a history share: what they are given of each instance, and how they say
+// what is wrong.
 
 /** What one instance holds once it has replayed all that the leader had. */
 export interface Holding {

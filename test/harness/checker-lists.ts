@@ -1,5 +1,6 @@
-// Owns the check of transactions over lists: an item's place in its list tells the order of versions, so the
-// dependencies between transactions are known, and a cycle among them is an anomaly that SERIALIZABLE forbids.
+// Owns the check of transactions over lists: an item's place in its list tells the order of
+// versions, so the dependencies between transactions are known, and a cycle among them is an
+// anomaly that SERIALIZABLE forbids.
 import { describeAnomaly, type Holding } from './checker-anomaly.ts'
 import type { Entry, Move } from './history.ts'
 
@@ -29,7 +30,7 @@ export function checkLists(entries: readonly Entry[], holdings: readonly Holding
     ...checkReads(transactions, writers, order),
     ...describeCycles(transactions, buildEdges(transactions, writers, order)),
   ]
-  return { lost: lost.length, problems }
+  return { lost: new Set(lost.map(({ append }) => append)).size, problems }
 }
 
 function appendsOf({ moves }: Transaction): { key: number; append: number }[] {
@@ -65,7 +66,9 @@ function findTwice(order: ReadonlyMap<number, readonly number[]>): number[] {
   )
 }
 
-/** Every read is a beginning of the list as it ended, but for what the reader itself had appended. */
+/**
+ * Every read is a beginning of the list as it ended, but for what the reader itself had appended.
+ */
 function checkReads(
   transactions: readonly Transaction[],
   writers: ReadonlyMap<number, Transaction>,
@@ -124,7 +127,10 @@ function buildEdges(
   return edges
 }
 
-/** The narrowest name for each cycle: with writes only G0, without anti-dependencies G1c, with one G-single. */
+/**
+ * The narrowest name for each cycle: with writes only G0, without anti-dependencies G1c, with one
+ * G-single.
+ */
 function describeCycles(transactions: readonly Transaction[], edges: Edges): string[] {
   const kinds: [string, (kind: EdgeKind) => boolean][] = [
     ['a cycle of writes (G0)', (kind) => kind === 'ww'],
@@ -173,7 +179,10 @@ function hasSingle(edges: Edges, inside: ReadonlySet<number>): boolean {
   return false
 }
 
-/** Tarjan's strongly connected components with more than one transaction; a stack of our own, as chains are long. */
+/**
+ * Tarjan's strongly connected components with more than one transaction; a stack of our own, as
+ * chains are long.
+ */
 function findComponents(
   count: number,
   edges: Edges,

@@ -1,5 +1,6 @@
-// Owns the check of registers that change by compare-and-set only. Every value is written once, so a register's
-// history is one chain of values; a fork, a step back in time, or a read of what was long replaced breaks it.
+// Owns the check of registers that change by compare-and-set only. Every value is written once, so
+// a register's history is one chain of values; a fork, a step back in time, or a read of what was
+// long replaced breaks it.
 import { describeAnomaly, type Holding } from './checker-anomaly.ts'
 import type { Entry } from './history.ts'
 
@@ -10,6 +11,13 @@ interface Change {
   startedMs: number
   endedMs: number
   outcome: Entry['outcome']
+}
+
+interface LostChange {
+  instance: string
+  key: number
+  from: number
+  to: number
 }
 
 export function checkRegisters(entries: readonly Entry[], holdings: readonly Holding[]) {
@@ -39,7 +47,7 @@ export function checkRegisters(entries: readonly Entry[], holdings: readonly Hol
   })
   const lost = holdings.flatMap((held) => findLost(held, changes))
   return {
-    lost: lost.length,
+    lost: new Set(lost.map(({ to }) => to)).size,
     problems: [
       ...describeAnomaly('a register value was replaced twice', forks),
       ...describeAnomaly('a register value was replaced before it was written', early),
@@ -53,8 +61,8 @@ export function checkRegisters(entries: readonly Entry[], holdings: readonly Hol
 const mayBe = (change: Change | undefined) => change?.outcome === 'unknown'
 
 /** Walking back from what is there must meet every acknowledged change. */
-function findLost(held: Holding, changes: readonly Change[]): string[] {
-  const lost: string[] = []
+function findLost(held: Holding, changes: readonly Change[]): LostChange[] {
+  const lost: LostChange[] = []
   for (const [key, value] of held.registers) {
     const ofKey = changes.filter((change) => change.key === key && change.outcome !== 'fail')
     const byResult = new Map(ofKey.map((change) => [change.to, change]))
@@ -65,7 +73,7 @@ function findLost(held: Holding, changes: readonly Change[]): string[] {
     }
     for (const change of ofKey) {
       if (change.outcome !== 'ok' || met.has(change)) continue
-      lost.push(`${held.instance}: register ${key}, ${change.from} to ${change.to}`)
+      lost.push({ instance: held.instance, key, from: change.from, to: change.to })
     }
   }
   return lost

@@ -1,5 +1,5 @@
-// The promise: each kind of loss and disorder is found in a history that has it, and in no other. A checker that
-// finds nothing is only worth something if this holds.
+// The promise: each kind of loss and disorder is found in a history that has it, and in no other. A
+// checker that finds nothing is only worth something if this holds.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { checkHistory, type Verdict } from './checker.ts'

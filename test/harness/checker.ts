@@ -1,6 +1,6 @@
-// Owns the verdict on a history: is everything that was acknowledged there, on every instance, did nobody
-// acknowledge after somebody else had begun to, and is no account's money gone. Pure: it is given what each
-// instance holds after healing.
+// Owns the verdict on a history: is everything that was acknowledged there, on every instance, did
+// nobody acknowledge after somebody else had begun to, and is no account's money gone. Pure: it is
+// given what each instance holds after healing.
 
 import { describeAnomaly, type Holding } from './checker-anomaly.ts'
 import { checkLists } from './checker-lists.ts'
@@ -11,9 +11,15 @@ import { ACCOUNTS, OPENING_BALANCE } from './workload-clients.ts'
 export interface Verdict {
   /** Acknowledged writes that are missing on some instance. */
   lost: number
-  /** How long a former leader went on acknowledging after the first acknowledgement of the next; 0: it did not. */
+  /**
+   * How long a former leader went on acknowledging after the first acknowledgement of the next; 0:
+   * it did not.
+   */
   overlapMs: number
-  /** From the last acknowledgement of a former leader to the first of the next, where there was a next. */
+  /**
+   * From the last acknowledgement of a former leader to the first of the next, where there was a
+   * next.
+   */
   handoverMsMin: number | undefined
   /** Timelines on which writes were acknowledged. */
   timelines: number
@@ -65,7 +71,9 @@ function checkInserts(entries: readonly Entry[], holdings: readonly Holding[]) {
   return { lost: missing.size, problems }
 }
 
-/** A timeline has one leader, and none acknowledges after the first acknowledgement on a later one. */
+/**
+ * A timeline has one leader, and none acknowledges after the first acknowledgement on a later one.
+ */
 export function checkLeaders(entries: readonly Entry[]) {
   const spans = new Map<number, { firstMs: number; lastMs: number; instances: Set<string> }>()
   for (const { by, endedMs } of acknowledged(entries)) {

@@ -1,5 +1,5 @@
-// Owns making a test platform's control plane die at named points of an operation, one after the other,
-// and seeing it come back by itself each time.
+// Owns making a test platform's control plane die at named points of an operation, one after the
+// other, and seeing it come back by itself each time.
 import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { rename, rm, writeFile } from 'node:fs/promises'
@@ -25,8 +25,9 @@ export interface Request {
 type Accepted = { operation: Operation } | Operation
 
 /**
- * Starts an operation and lets the control plane die at each point in turn. Returns the first reply and
- * the operation once it has ended. Fails when a point is not reached in time, as then it did not converge.
+ * Starts an operation and lets the control plane die at each point in turn. Returns the first reply
+ * and the operation once it has ended. Fails when a point is not reached in time, as then it did
+ * not converge.
  */
 export async function dieAlong<Reply extends Accepted>(
   platform: TestPlatform,

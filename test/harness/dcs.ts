@@ -1,5 +1,5 @@
-// Owns looking into a test platform's etcd as root, whose password only the control plane knows: it is
-// opened with the home's master key.
+// Owns looking into a test platform's etcd as root, whose password only the control plane knows: it
+// is opened with the home's master key.
 import https from 'node:https'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'

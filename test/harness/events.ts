@@ -1,5 +1,5 @@
-// Owns following a test platform's event stream as a client with a bad line does: it hangs up every few
-// events and comes back with the id of the last one.
+// Owns following a test platform's event stream as a client with a bad line does: it hangs up every
+// few events and comes back with the id of the last one.
 import type { Event } from '@howdah/core/contract/operations.ts'
 import { openStream } from './api.ts'
 import type { TestPlatform } from './platform.ts'

@@ -1,5 +1,6 @@
-// Owns seeing a cluster under fault as it is, without its control plane: who leads, whether all of it is healthy,
-// and what each instance holds in the end. It asks Patroni and PostgreSQL of each instance.
+// Owns seeing a cluster under fault as it is, without its control plane: who leads, whether all of
+// it is healthy, and what each instance holds in the end. It asks Patroni and PostgreSQL of each
+// instance.
 import { readdirSync, readFileSync } from 'node:fs'
 import https from 'node:https'
 import { join } from 'node:path'
@@ -142,7 +143,10 @@ async function seeReplayed(cluster: TestCluster, replica: SeenInstance, lsn: str
   if (row?.replayed !== true) throw new Error(`${replica.name} replayed ${row?.at} of ${lsn}`)
 }
 
-/** What every instance holds once all have replayed what the leader has now; the workload has ended before. */
+/**
+ * What every instance holds once all have replayed what the leader has now; the workload has ended
+ * before.
+ */
 export async function readHoldings(
   topology: Topology,
   cluster: TestCluster,

@@ -1,5 +1,5 @@
-// Owns what faults can be done to: the hosts of a test platform, whatever they are made of. A stage that cannot
-// do something leaves it out, and the faults that need it are skipped there.
+// Owns what faults can be done to: the hosts of a test platform, whatever they are made of. A stage
+// that cannot do something leaves it out, and the faults that need it are skipped there.
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -12,7 +12,10 @@ import { until } from './until.ts'
 /** Between this host and the other hosts; the clients of the test are never cut off by it. */
 export interface Cut {
   direction: 'both' | 'in' | 'out'
-  /** `dcs`: only etcd's ports; `peers`: all but these; `all`: these, the rest, and the control plane. */
+  /**
+   * `dcs`: only etcd's ports; `peers`: all but these; `all`: these, the rest, and the control
+   * plane.
+   */
   what: 'all' | 'dcs' | 'peers'
   /** Whether packets vanish, or are answered with a reset. */
   how: 'drop' | 'refuse'
@@ -57,7 +60,10 @@ export function signalProcess(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-/** Signals everything until nothing new appears: what is being forked while we look is found the next time. */
+/**
+ * Signals everything until nothing new appears: what is being forked while we look is found the
+ * next time.
+ */
 export function signalAll(list: () => HomeProcess[], signal: NodeJS.Signals): void {
   const done = new Set<number>()
   for (let round = 0; round < 20; round += 1) {
@@ -70,7 +76,10 @@ export function signalAll(list: () => HomeProcess[], signal: NodeJS.Signals): vo
   }
 }
 
-/** The main process of the service whose directory's name begins so, e.g. `patroni-`; undefined when it is down. */
+/**
+ * The main process of the service whose directory's name begins so, e.g. `patroni-`; undefined when
+ * it is down.
+ */
 export function findService(host: StageHost, prefix: string): HomeProcess | undefined {
   const services = join(host.root, 'services')
   const all = host.processes()

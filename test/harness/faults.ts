@@ -1,6 +1,8 @@
-// Owns the catalogue of faults: what each does to the hosts of a cluster, what heals it, and what it needs of the
-// stage. Processes that are killed come back by themselves; everything else is healed by `heal`.
+// Owns the catalogue of faults: what each does to the hosts of a cluster, what heals it, and what
+// it needs of the stage. Processes that are killed come back by themselves; everything else is
+// healed by `heal`.
 
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Topology } from './faults-cluster.ts'
 import {
   type Cut,
@@ -28,7 +30,10 @@ export interface Fault {
   name: string
   /** What a host of the stage must be able to do. */
   needs?: 'powerOff' | 'unplug' | 'cut'
-  /** Healed when another instance has acknowledged its first write, if that is sooner: the worst moment. */
+  /**
+   * Healed when another instance has acknowledged its first write, if that is sooner: the worst
+   * moment.
+   */
   healsAtTakeover?: true
   /** Holds it between these, by the seed. */
   holdMs: readonly [number, number]
@@ -36,6 +41,11 @@ export interface Fault {
 }
 
 const nothing = async () => {}
+
+/** How long a fault, or the rest after it, lasts is what it is: no condition ends it. */
+export function lasting(ms: number): Promise<void> {
+  return delay(ms)
+}
 
 function pick<T>(random: () => number, from: readonly T[]): T {
   const found = from[Math.floor(random() * from.length)]

@@ -1,9 +1,10 @@
-// Owns the record of what clients asked and were told while faults happened: one entry per operation, with
-// monotonic times of one clock. It judges nothing; the checkers do.
+// Owns the record of what clients asked and were told while faults happened: one entry per
+// operation, with monotonic times of one clock. It judges nothing; the checkers do.
 
 /**
- * ok: acknowledged, so it must last. fail: certainly not applied. unknown: nobody can say, as with a lost
- * connection, a timeout, or a commit that came back with a warning about synchronous replication.
+ * ok: acknowledged, so it must last. fail: certainly not applied. unknown: nobody can say, as with
+ * a lost connection, a timeout, or a commit that came back with a warning about synchronous
+ * replication.
  */
 export type Outcome = 'ok' | 'fail' | 'unknown'
 

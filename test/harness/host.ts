@@ -1,5 +1,5 @@
-// Owns what a test does to one host of a test platform: finding its processes, killing them, rebooting
-// it. Pids come from the host's own directory, so nothing else can be hit.
+// Owns what a test does to one host of a test platform: finding its processes, killing them,
+// rebooting it. Pids come from the host's own directory, so nothing else can be hit.
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'

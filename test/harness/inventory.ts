@@ -1,6 +1,6 @@
-// Owns the list of everything that a platform holds outside its history: processes, files, listening
-// ports, users, roles and keys of the dcs, rows. Two inventories are compared to find what an operation
-// left behind, or did differently after a crash.
+// Owns the list of everything that a platform holds outside its history: processes, files,
+// listening ports, users, roles and keys of the dcs, rows. Two inventories are compared to find
+// what an operation left behind, or did differently after a crash.
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, join, relative } from 'node:path'
 import pg from 'pg'
@@ -17,7 +17,9 @@ export interface Inventory {
   rows: string[]
 }
 
-/** The story of what happened grows for ever; users and tokens are not what clusters are made of. */
+/**
+ * The story of what happened grows for ever; users and tokens are not what clusters are made of.
+ */
 const HISTORY = [
   'event',
   'operation',
@@ -123,7 +125,8 @@ function programOf(argv: readonly string[]): string {
   return /^(node|python3?)$/.test(basename(first)) ? second : basename(first)
 }
 
-// Below a data directory and a log directory things change all the time; that they are there counts.
+// Below a data directory and a log directory things change all the time; that they are there
+// counts.
 function listFiles(home: string): string[] {
   const hosts = join(home, 'hosts')
   return readdirSync(hosts)

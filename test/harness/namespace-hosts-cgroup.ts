@@ -1,5 +1,5 @@
-// Owns the cgroups of a namespace host: all of it can be frozen at one instant, and given a share of a processor.
-// Where the kernel has no freezer, signals take its place.
+// Owns the cgroups of a namespace host: all of it can be frozen at one instant, and given a share
+// of a processor. Where the kernel has no freezer, signals take its place.
 import { existsSync } from 'node:fs'
 import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

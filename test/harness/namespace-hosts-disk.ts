@@ -1,5 +1,5 @@
-// Owns the disk of a namespace host: a file system image of its own, which can lose everything that was written
-// but not flushed, as a machine does when its power fails.
+// Owns the disk of a namespace host: a file system image of its own, which can lose everything that
+// was written but not flushed, as a machine does when its power fails.
 import { execFile } from 'node:child_process'
 import { mkdir, open, rm } from 'node:fs/promises'
 import { promisify } from 'node:util'
@@ -51,7 +51,9 @@ export async function makeDisk(image: string, directory: string): Promise<Disk> 
   return disk
 }
 
-/** What is mounted below, or unmounted, is so in every namespace that follows. Returns what ends it. */
+/**
+ * What is mounted below, or unmounted, is so in every namespace that follows. Returns what ends it.
+ */
 export async function shareMounts(directory: string): Promise<() => Promise<void>> {
   await run('mount', '--bind', directory, directory)
   await run('mount', '--make-shared', directory)

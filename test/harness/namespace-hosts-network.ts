@@ -1,5 +1,6 @@
-// Owns the network between namespace hosts: one bridge, a veth pair for each, and the packet filter inside a
-// namespace. Traffic stays on the bridge; everything made here has the bridge's name in its own and is removed.
+// Owns the network between namespace hosts: one bridge, a veth pair for each, and the packet filter
+// inside a namespace. Traffic stays on the bridge; everything made here has the bridge's name in
+// its own and is removed.
 import { execFile, spawn } from 'node:child_process'
 import { text } from 'node:stream/consumers'
 import { promisify } from 'node:util'
@@ -119,7 +120,9 @@ export function renderRules(cut: Cut, clientAddress: string): string {
       `    type filter hook ${name} priority 0; policy accept;`,
       `    ${device} lo accept`,
       `    ip ${side} ${clientAddress} accept`,
-      ...ports.flatMap((match) => verdict.map((word) => `    ip ${side} 0.0.0.0/0 ${match}${word}`)),
+      ...ports.flatMap((match) =>
+        verdict.map((word) => `    ip ${side} 0.0.0.0/0 ${match}${word}`),
+      ),
       '  }',
     ]
   }

@@ -1,6 +1,7 @@
-// Owns a platform whose hosts are as separate as one machine allows: each has its own network, its own processes
-// and its own disk, and can lose them. Control plane and platform database are outside, on the bridge, as are the
-// clients. It uses the embedded platform's own parts; only the hosts are started here. Root only.
+// Owns a platform whose hosts are as separate as one machine allows: each has its own network, its
+// own processes and its own disk, and can lose them. Control plane and platform database are
+// outside, on the bridge, as are the clients. It uses the embedded platform's own parts; only the
+// hosts are started here. Root only.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { chmod, mkdir, mkdtemp, open, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -19,8 +20,8 @@ import {
 } from '../../cli/src/platform/layout.ts'
 import { makeHome, prepareHome } from '../../cli/src/platform/prepare-home.ts'
 import { findServiceUser } from '../../cli/src/platform/service-user.ts'
-import { startAgent } from '../../cli/src/platform/start-services.ts'
 import { startPlatform } from '../../cli/src/platform/start-platform.ts'
+import { startAgent } from '../../cli/src/platform/start-services.ts'
 import { stopPlatform } from '../../cli/src/platform/stop-platform.ts'
 import { type Stage, type StageHost, signalAll, signalProcess } from './faults-stage.ts'
 import { findHomeProcesses } from './home-processes.ts'
@@ -34,7 +35,10 @@ const HOST_COUNT = 4
 const START_TIMEOUT_MS = 180_000
 const GONE_TIMEOUT_MS = 20_000
 const BOOT_TIMEOUT_MS = 10_000
-/** A host also sees the disks of the others: it must let go of one that is unmounted, or that stays in use. */
+/**
+ * A host also sees the disks of the others: it must let go of one that is unmounted, or that stays
+ * in use.
+ */
 const FOLLOW_MOUNTS = ['--propagation', 'slave']
 
 interface HostParts {

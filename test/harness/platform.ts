@@ -1,5 +1,6 @@
-// Owns a whole platform for a test: the real `howdah up` in a home of its own, and everything a test
-// asks of it. When something is not reached, the error says where the logs are and how they end.
+// Owns a whole platform for a test: the real `howdah up` in a home of its own, and everything a
+// test asks of it. When something is not reached, the error says where the logs are and how they
+// end.
 import { spawn } from 'node:child_process'
 import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -41,7 +42,10 @@ export interface TestPlatform extends AsyncDisposable {
   environment: Readonly<Record<string, string>>
   token: string
   connection: Connection
-  /** Names the fault point at which the control plane shall die next; see control-plane/src/faults.ts. */
+  /**
+   * Names the fault point at which the control plane shall die next; see
+   * control-plane/src/faults.ts.
+   */
   faultFile: string
   /** Never throws for a status; see requestApi. */
   api<T = unknown>(
@@ -51,7 +55,9 @@ export interface TestPlatform extends AsyncDisposable {
     headers?: Record<string, string>,
   ): Promise<ApiReply<T>>
   howdah(args: readonly string[], options?: CommandOptions): Promise<CommandResult>
-  /** The operation once it has ended, well or badly; a control plane that restarts is waited for. */
+  /**
+   * The operation once it has ended, well or badly; a control plane that restarts is waited for.
+   */
   waitOperation(id: string, timeoutMs: number): Promise<Operation>
   /** Waits until it is available; fails when the creation fails. */
   createCluster(name: string, spec?: Partial<ClusterCreate>): Promise<TestCluster>
@@ -98,7 +104,10 @@ export async function startPlatform(options: PlatformOptions): Promise<TestPlatf
   return makePlatform(parts, () => down(home, environment))
 }
 
-/** What a test asks of a platform that runs already, however it was started; `end` stops it for good. */
+/**
+ * What a test asks of a platform that runs already, however it was started; `end` stops it for
+ * good.
+ */
 export function makePlatform(
   parts: Pick<TestPlatform, 'home' | 'subnet' | 'environment' | 'faultFile' | 'connection'>,
   end: () => Promise<void>,

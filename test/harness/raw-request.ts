@@ -1,5 +1,6 @@
-// Owns requests that an honest client never makes: any bytes as body, any path, any header, any client certificate,
-// and bytes that are no HTTP at all. A reply is read up to a bound, so that a stream can be asked, too.
+// Owns requests that an honest client never makes: any bytes as body, any path, any header, any
+// client certificate, and bytes that are no HTTP at all. A reply is read up to a bound, so that a
+// stream can be asked, too.
 import type { IncomingHttpHeaders } from 'node:http'
 import https from 'node:https'
 import { connect } from 'node:tls'
@@ -86,7 +87,8 @@ export function sendBytes(origin: string, bytes: Buffer | string): Promise<strin
   socket.setTimeout(TIMEOUT_MS, () => socket.destroy(new Error('not hung up in time')))
   socket.on('secureConnect', () => socket.write(bytes))
   socket.on('data', (chunk) => chunks.push(chunk))
-  // Hanging up on bytes that were not read yet resets the connection: after the answer that is fine.
+  // Hanging up on bytes that were not read yet resets the connection: after the answer that is
+  // fine.
   socket.on('error', (error) => (chunks.length > 0 ? undefined : reject(error)))
   socket.on('close', () => resolve(Buffer.concat(chunks).toString('utf8')))
   return promise

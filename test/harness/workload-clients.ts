@@ -1,5 +1,6 @@
-// Owns what each kind of client does: the statements of one operation, and what is certain or possible while it
-// is under way. Values are never used twice, so that a checker can tell whose a value is.
+// Owns what each kind of client does: the statements of one operation, and what is certain or
+// possible while it is under way. Values are never used twice, so that a checker can tell whose a
+// value is.
 import type pg from 'pg'
 import type { Acknowledger, Detail, Move } from './history.ts'
 import { ACKNOWLEDGER_SQL, type Attempt, type Done, NotApplied } from './workload-session.ts'
@@ -116,7 +117,10 @@ async function inTransaction(
   return by
 }
 
-/** One to three reads and appends of lists, serializable: the order of a list's items is the order of its versions. */
+/**
+ * One to three reads and appends of lists, serializable: the order of a list's items is the order
+ * of its versions.
+ */
 function lists({ schema, number, random }: ClientNeeds): () => NextOperation {
   const value = makeValues(number)
   return () => {

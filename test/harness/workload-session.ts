@@ -1,5 +1,5 @@
-// Owns one client's connection during faults: opened when needed, given up at the first sign that it is not
-// trustworthy, and what its failures say about the operation that met them.
+// Owns one client's connection during faults: opened when needed, given up at the first sign that
+// it is not trustworthy, and what its failures say about the operation that met them.
 import pg from 'pg'
 import type { Acknowledger, Detail, Outcome } from './history.ts'
 
@@ -48,22 +48,26 @@ const CONNECT_TIMEOUT_MS = 3000
 export const ACKNOWLEDGER_SQL = `host(inet_server_addr()) as instance,
   ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer as timeline`
 
+function makeClient(target: SessionTarget, timeoutMs: number): pg.Client {
+  return new pg.Client({
+    host: target.host,
+    port: target.port,
+    user: target.user,
+    password: target.password,
+    database: target.database,
+    // pg names a host to TLS only when it is no address; without a name Node checks `localhost`.
+    ssl: { ca: target.caPem, host: target.host } as pg.ClientConfig['ssl'] & object,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    query_timeout: timeoutMs,
+  })
+}
+
 export function makeSession(target: SessionTarget, timeoutMs: number): Session {
   let client: pg.Client | undefined
   let warned = ''
 
   async function open(): Promise<pg.Client> {
-    const fresh = new pg.Client({
-      host: target.host,
-      port: target.port,
-      user: target.user,
-      password: target.password,
-      database: target.database,
-      // pg names a host to TLS only when it is no address; without a name Node checks `localhost`.
-      ssl: { ca: target.caPem, host: target.host } as pg.ClientConfig['ssl'] & object,
-      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-      query_timeout: timeoutMs,
-    })
+    const fresh = makeClient(target, timeoutMs)
     fresh.on('error', () => {
       if (client === fresh) client = undefined
     })
@@ -121,7 +125,10 @@ export function makeSession(target: SessionTarget, timeoutMs: number): Session {
   }
 }
 
-/** The server answered that it did nothing. Classes about connections and shutdowns promise no such thing. */
+/**
+ * The server answered that it did nothing. Classes about connections and shutdowns promise no such
+ * thing.
+ */
 function isRefusal(error: unknown): boolean {
   if (error instanceof NotApplied) return true
   if (!(error instanceof pg.DatabaseError) || error.severity !== 'ERROR') return false

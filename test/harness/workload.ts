@@ -1,5 +1,5 @@
-// Owns the clients that work while faults happen: each does one kind of operation after the other, through the
-// gateway or on a session of its own with one instance, and records what it was told.
+// Owns the clients that work while faults happen: each does one kind of operation after the other,
+// through the gateway or on a session of its own with one instance, and records what it was told.
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import type { TestCluster } from './cluster.ts'

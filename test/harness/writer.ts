@@ -1,5 +1,6 @@
-// Owns an application that writes all the time, and remembers what it was promised: one row after the
-// other, a new connection after an error. Tests ask it how often it was disturbed, and for how long.
+// Owns an application that writes all the time, and remembers what it was promised: one row after
+// the other, a new connection after an error. Tests ask it how often it was disturbed, and for how
+// long.
 import { connect, type SqlTarget, sql } from './cluster.ts'
 
 export interface WriterReport {

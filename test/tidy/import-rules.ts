@@ -1,7 +1,7 @@
 // Owns the rules about who may import what: the boundaries between workspaces, which are also the
 // boundaries between what gets installed where.
 import { posix } from 'node:path'
-import { isTest, type Rule, type Tree, WORKSPACES } from './rule.ts'
+import { isProduct, isTest, type Rule, type Tree, WORKSPACES } from './rule.ts'
 import { findImports, type SourceFile } from './source.ts'
 
 interface Import {
@@ -129,6 +129,23 @@ const staysInside: Rule = {
   },
 }
 
+const productWithoutTests: Rule = {
+  name: 'the product imports no test and nothing of src/testing',
+  fix: 'move what the product needs out of src/testing, or pass it as an argument',
+  find: (tree) =>
+    allImports(tree)
+      .filter(({ from, to }) => isProduct(from) && to !== undefined && isTest(to))
+      .map((found) => say(found, 'the product imports')),
+  bad: [
+    { 'agent/src/a.ts': "import { until } from './testing/until.ts'" },
+    { 'cli/src/a.ts': "import { b } from './b.test.ts'" },
+  ],
+  good: {
+    'agent/src/a.test.ts': "import { until } from './testing/until.ts'",
+    'agent/src/testing/a.ts': "import { b } from '../b.ts'",
+  },
+}
+
 /** Each cycle once, as the paths along it. */
 function findCycles(edges: Map<string, string[]>): string[][] {
   const cycles: string[][] = []
@@ -195,6 +212,7 @@ export const importRules: Rule[] = [
   meetInCore,
   cliContract,
   staysInside,
+  productWithoutTests,
   noCycles,
   noBarrels,
 ]

@@ -28,7 +28,9 @@ export interface Rule {
 
 export const WORKSPACES = ['core', 'control-plane', 'agent', 'cli'] as const
 
-export const isTest = (path: string) => path.endsWith('.test.ts') || path.startsWith('test/')
+/** Tests, and what only tests use: a workspace keeps its own stages and samples in src/testing/. */
+export const isTest = (path: string) =>
+  path.endsWith('.test.ts') || path.startsWith('test/') || path.includes('/src/testing/')
 /** Code of the product: what runs at a user's, without its tests. */
 export const isProduct = (path: string) =>
   WORKSPACES.some((workspace) => path.startsWith(`${workspace}/src/`)) && !isTest(path)

@@ -94,8 +94,9 @@ const noLeftovers: Rule = {
   good: { 'core/src/a.ts': "// TODO(#12) later\nconst a = 'debugger'" },
 }
 
-// Others' words for a leader and a replica. `master key` is cryptography's and stays.
-const OLD_ROLES = /(?:mas[t]er(?![-_. ]?key)|sl[a]ve)\w*/i
+// Others' words for a leader and a replica. `master key` is cryptography's and stays; so does
+// PostgreSQL's `postmaster`, which is a process and no role.
+const OLD_ROLES = /(?:(?<!post)mas[t]er(?![-_. ]?key)|sl[a]ve)\w*/i
 // Code that speaks Patroni's two vocabularies has to say them.
 const speaksPatroni = (path: string) => /patroni/.test(path) || path === 'core/src/protocol.ts'
 
@@ -115,6 +116,7 @@ const noOldRoles: Rule = {
   ],
   good: {
     'core/src/a.ts': `const ${'mas'}terKey = readKey('${'mas'}ter.key')`,
+    'agent/src/sentinel/fence.ts': `const post${'mas'}terId = post${'mas'}ter.id`,
     'agent/src/observe/patroni-status.ts': `const old = '${'mas'}ter'`,
   },
 }

@@ -1,6 +1,7 @@
-// Owns an agent's view of one cluster in the dcs: who leads, what Patroni keeps beside it, and our own keys. The
-// leader key is written once and then only kept alive, so no event comes to the rescue of a watch that was lost:
-// the keys are read again at every end of the stream, and every REREAD_MS besides.
+// Owns an agent's view of one cluster in the dcs: who leads, what Patroni keeps beside it, and our
+// own keys. The leader key is written once and then only kept alive, so no event comes to the
+// rescue of a watch that was lost: the keys are read again at every end of the stream, and every
+// REREAD_MS besides.
 import { request } from 'node:https'
 import { describeError } from '@howdah/core/errors.ts'
 import type { WatchedCluster } from '@howdah/core/host-spec.ts'
@@ -86,7 +87,10 @@ export function watchCluster(
     if (changed) for (const callback of [...subscribers]) callback()
   }
 
-  /** One read at a time; a wish during a read makes one more, as the answer may be older than the wish. */
+  /**
+   * One read at a time; a wish during a read makes one more, as the answer may be older than the
+   * wish.
+   */
   function read(): Promise<void> {
     if (reading !== undefined) {
       again = true
@@ -264,7 +268,8 @@ async function deleteLeaderKey(
 ): Promise<boolean> {
   const key = toBase64(`${prefix}leader`)
   const reply = await client.call('kv/txn', {
-    // The revision at which it was made: the same holder that lost and won it again is another claim.
+    // The revision at which it was made: the same holder that lost and won it again is another
+    // claim.
     compare: [
       { key, target: 'CREATE', result: 'EQUAL', create_revision: seen.createRevision },
       { key, target: 'VALUE', result: 'EQUAL', value: toBase64(seen.name) },

@@ -1,6 +1,6 @@
-// Owns the hold of a gateway's clients during a planned switchover. Whatever happens to whoever asked for it, it
-// ends: when another leader accepts writes, when its time is up, or when the agent stops; and an agent that starts
-// lets go of what the one before it held.
+// Owns the hold of a gateway's clients during a planned switchover. Whatever happens to whoever
+// asked for it, it ends: when another leader accepts writes, when its time is up, or when the agent
+// stops; and an agent that starts lets go of what the one before it held.
 import { describeError } from '@howdah/core/errors.ts'
 import type { WatchedCluster } from '@howdah/core/host-spec.ts'
 import type { Logger } from 'pino'
@@ -32,7 +32,7 @@ interface Hold {
   fromLeader: string
   startedMs: number
   timer: NodeJS.Timeout
-  console: PoolerConsole
+  adminConsole: PoolerConsole
 }
 
 const NOTHING: HoldReport = {
@@ -59,8 +59,8 @@ export function makeClientHold(
     if (ended === undefined) return lastReport
     hold = undefined
     clearTimeout(ended.timer)
-    const waiting = await ended.console.countWaiting().catch(() => undefined)
-    await ended.console.resume().catch(() => resumeSurely(cluster, pooler, log))
+    const waiting = await ended.adminConsole.countWaiting().catch(() => undefined)
+    await ended.adminConsole.resume().catch(() => resumeSurely(cluster, pooler, log))
     const heldMs = Math.round(performance.now() - ended.startedMs)
     lastReport = {
       held: true,
@@ -71,7 +71,7 @@ export function makeClientHold(
       releasedBy: by,
     }
     log.info(lastReport, 'clients released')
-    void ended.console.close()
+    void ended.adminConsole.close()
     return lastReport
   }
 
@@ -80,13 +80,13 @@ export function makeClientHold(
     heldSinceMs: () => hold?.startedMs,
     async start(fromLeader, pauseTimeoutMs, holdMsMax) {
       if (hold !== undefined) return { ...NOTHING, reason: 'clients are held already' }
-      const console = await openConsole(cluster, pooler)
+      const adminConsole = await openConsole(cluster, pooler)
       const timer = setTimeout(() => {
         log.warn({ holdMsMax }, 'held long enough: clients are let go')
         void release('timeout')
       }, holdMsMax)
-      hold = { fromLeader, startedMs: performance.now(), timer, console }
-      const paused = await console.pause(pauseTimeoutMs).catch((error: unknown) => {
+      hold = { fromLeader, startedMs: performance.now(), timer, adminConsole }
+      const paused = await adminConsole.pause(pauseTimeoutMs).catch((error: unknown) => {
         log.warn({ error: describeError(error) }, 'cannot hold the clients')
         return false
       })
@@ -111,8 +111,8 @@ export async function resumeSurely(
 ): Promise<void> {
   for (let tried = 1; tried <= tries; tried += 1) {
     try {
-      const console = await openConsole(cluster, pooler)
-      await console.resume().finally(() => console.close())
+      const adminConsole = await openConsole(cluster, pooler)
+      await adminConsole.resume().finally(() => adminConsole.close())
       return
     } catch (error) {
       if (tried % 20 === 0) log.warn({ error: describeError(error) }, 'cannot release clients yet')

@@ -1,5 +1,5 @@
-// Owns what the agent says to HAProxy over its runtime socket. A command takes well under a millisecond, where a
-// reload takes 70 and health checks seconds.
+// Owns what the agent says to HAProxy over its runtime socket. A command takes well under a
+// millisecond, where a reload takes 70 and health checks seconds.
 import { createConnection } from 'node:net'
 
 const COMMAND_TIMEOUT_MS = 2000
@@ -34,8 +34,9 @@ export function commandHaproxy(socketPath: string, commands: readonly string[]):
 const LEADER_BACKENDS = ['write', 'leader'] as const
 
 /**
- * Sends everything to `leader`, or to nobody when there is none. `health` and not `maint`: the checks stay the net
- * under the switch, so a server that Patroni calls the leader comes back by itself if no agent says so.
+ * Sends everything to `leader`, or to nobody when there is none. `health` and not `maint`: the
+ * checks stay the net under the switch, so a server that Patroni calls the leader comes back by
+ * itself if no agent says so.
  */
 export function switchCommands(servers: readonly string[], leader: string | undefined): string[] {
   const others = servers.filter((name) => name !== leader)

@@ -1,5 +1,6 @@
-// Owns the switch of one gateway: everything goes to the instance that leads and accepts writes, within
-// milliseconds of the moment when it does. It also owns the hold of a planned switchover, and always lets go of it.
+// Owns the switch of one gateway: everything goes to the instance that leads and accepts writes,
+// within milliseconds of the moment when it does. It also owns the hold of a planned switchover,
+// and always lets go of it.
 import { join } from 'node:path'
 import { describeError } from '@howdah/core/errors.ts'
 import type { WatchedCluster } from '@howdah/core/host-spec.ts'
@@ -26,7 +27,10 @@ const HISTORY_TIMEOUT_MS = 10_000
 
 export interface LeaderSwitch {
   gatewayId: string
-  /** Holds the clients of the write endpoint until another leader accepts writes, at most `holdMsMax`. */
+  /**
+   * Holds the clients of the write endpoint until another leader accepts writes, at most
+   * `holdMsMax`.
+   */
   hold(pauseTimeoutMs: number, holdMsMax: number): Promise<HoldReport>
   /** Lets go, whatever was going on. Returns the report of the last hold. */
   release(): Promise<HoldReport>
@@ -76,7 +80,8 @@ export function startLeaderSwitch(needs: Needs): LeaderSwitch {
       const gapMs = Math.max(0, Math.round(performance.now() - (held ?? lostMs)))
       void tellChange(needs, { leader, before, gapMs, planned: held !== undefined })
     }
-    // Readers of the instance that leads now are handed over to replicas, as their transactions end.
+    // Readers of the instance that leads now are handed over to replicas, as their transactions
+    // end.
     if (before !== undefined) void reconnect(cluster, readPooler).catch(() => undefined)
   }
 
@@ -98,7 +103,10 @@ export function startLeaderSwitch(needs: Needs): LeaderSwitch {
   }
 }
 
-/** Patroni writes where the new timeline began a moment after it began: the story waits for it, nobody else does. */
+/**
+ * Patroni writes where the new timeline began a moment after it began: the story waits for it,
+ * nobody else does.
+ */
 async function tellChange(
   { cluster, gateway, watch, events, signal }: Needs,
   change: { leader: string; before: string; gapMs: number; planned: boolean },
@@ -120,14 +128,15 @@ async function tellChange(
     gateway: gateway.name,
     planned: change.planned,
     gapMs: change.gapMs,
-    message: `${gateway.name} points at it, ${change.gapMs} ms after it pointed at ${change.before}`,
+    message:
+      `${gateway.name} points at it, ` + `${change.gapMs} ms after it pointed at ${change.before}`,
     ...(found === undefined ? {} : { timeline: found.timeline, lsn: found.switchLsn }),
   })
 }
 
 async function reconnect(cluster: WatchedCluster, pooler: PoolerAddress): Promise<void> {
-  const console = await openConsole(cluster, pooler)
-  await console.reconnect().finally(() => console.close())
+  const adminConsole = await openConsole(cluster, pooler)
+  await adminConsole.reconnect().finally(() => adminConsole.close())
 }
 
 /** Points at the leader as soon as it writes, and again whenever HAProxy has forgotten. */
@@ -191,7 +200,10 @@ async function isInForce(
   return leader === undefined ? up.length === 0 : up.length === 1 && up[0] === leader
 }
 
-/** Asks the instance itself, over the connection that clients will use. False when it lost the lead meanwhile. */
+/**
+ * Asks the instance itself, over the connection that clients will use. False when it lost the lead
+ * meanwhile.
+ */
 async function becomesWritable(
   cluster: WatchedCluster,
   instance: Instance,

@@ -1,5 +1,6 @@
-// Owns the admin console of a PgBouncer: PAUSE holds clients, RESUME lets them go. A PAUSE waits for the running
-// transactions, so it never returns behind an open one: every PAUSE here has a deadline, after which it is undone.
+// Owns the admin console of a PgBouncer: PAUSE holds clients, RESUME lets them go. A PAUSE waits
+// for the running transactions, so it never returns behind an open one: every PAUSE here has a
+// deadline, after which it is undone.
 import type { WatchedCluster } from '@howdah/core/host-spec.ts'
 import pg from 'pg'
 
@@ -16,9 +17,15 @@ export interface WaitingClients {
   waitedMsMax: number
 }
 
-/** An open session on the console; opening one costs a TLS handshake, which a hold does not want to wait for. */
+/**
+ * An open session on the console; opening one costs a TLS handshake, which a hold does not want to
+ * wait for.
+ */
 export interface PoolerConsole {
-  /** True when all clients are held; false when a transaction outlasted the deadline: then nothing may be held. */
+  /**
+   * True when all clients are held; false when a transaction outlasted the deadline: then nothing
+   * may be held.
+   */
   pause(timeoutMs: number): Promise<boolean>
   /** Idempotent: a pooler that holds nobody stays as it is. */
   resume(): Promise<void>

@@ -1,5 +1,5 @@
-// Owns the orderly leave of a replica from the read endpoint: new readers go elsewhere, the pooler replaces its
-// sessions as their transactions end, and only then may the instance be stopped.
+// Owns the orderly leave of a replica from the read endpoint: new readers go elsewhere, the pooler
+// replaces its sessions as their transactions end, and only then may the instance be stopped.
 import type { WatchedCluster } from '@howdah/core/host-spec.ts'
 import { pause } from '../wake.ts'
 import { commandHaproxy } from './haproxy-runtime.ts'
@@ -48,8 +48,8 @@ export function makeReplicaDrains(
         instance,
         setTimeout(() => void putBack(instance).catch(() => undefined), drainMsMax),
       )
-      const console = await openConsole(cluster, readPooler)
-      await console.reconnect().finally(() => console.close())
+      const adminConsole = await openConsole(cluster, readPooler)
+      await adminConsole.reconnect().finally(() => adminConsole.close())
       const deadlineMs = performance.now() + waitMs
       let sessions = await countSessions(socket, instance)
       while (sessions > 0 && performance.now() < deadlineMs) {

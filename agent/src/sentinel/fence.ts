@@ -1,5 +1,6 @@
-// Owns the fence: after it, nothing of an instance on this host can acknowledge a commit, and its Patroni does
-// not answer, so that the others need not wait for it. s6 starts Patroni again, which rejoins as a replica.
+// Owns the fence: after it, nothing of an instance on this host can acknowledge a commit, and its
+// Patroni does not answer, so that the others need not wait for it. s6 starts Patroni again, which
+// rejoins as a replica.
 import { describeError } from '@howdah/core/errors.ts'
 import type { Logger } from 'pino'
 import { readProcessState } from '../apply/s6.ts'
@@ -22,7 +23,10 @@ function kill(pid: number): void {
   }
 }
 
-/** Patroni first: it would start PostgreSQL again. Then every process of the instance, until there is none. */
+/**
+ * Patroni first: it would start PostgreSQL again. Then every process of the instance, until there
+ * is none.
+ */
 export async function fence(target: FenceTarget, reason: string, log: Logger): Promise<void> {
   log.warn({ instance: target.name, reason }, 'fences the instance')
   try {

@@ -1,5 +1,6 @@
-// Owns how the hosts of a cluster hear each other: small signed UDP datagrams, so that silence is known within a
-// second, and nobody who does not know the cluster's key can keep a dead host alive or bring up a stranger.
+// Owns how the hosts of a cluster hear each other: small signed UDP datagrams, so that silence is
+// known within a second, and nobody who does not know the cluster's key can keep a dead host alive
+// or bring up a stranger.
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { createSocket, type Socket } from 'node:dgram'
 import { isIPv6 } from 'node:net'
@@ -22,7 +23,9 @@ const NEVER_MS = 1_000_000_000
 const Beat = Type.Object({
   cluster: Type.String({ maxLength: 64 }),
   from: Type.String({ maxLength: 64 }),
-  /** Grows with each beat of a sender, also over its restarts: a datagram that is late is not news. */
+  /**
+   * Grows with each beat of a sender, also over its restarts: a datagram that is late is not news.
+   */
   sequence: Type.Integer({ minimum: 0 }),
   /** Hosts that the sender does not hear, with the milliseconds since it last did. */
   silent: Type.Record(Type.String(), Type.Integer({ minimum: 0 })),
@@ -64,7 +67,9 @@ export function decodeBeat(
 export interface ClusterHearing {
   /** Milliseconds since the host was heard, or since it says that it heard us. */
   silentMs(hostId: string): number
-  /** For each other host that is heard itself: how long it and `hostId` have not heard each other. */
+  /**
+   * For each other host that is heard itself: how long it and `hostId` have not heard each other.
+   */
   othersSilentMs(hostId: string): number[]
   /** How many of the other hosts are heard. */
   heardCount(): number

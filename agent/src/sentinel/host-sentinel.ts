@@ -1,5 +1,6 @@
-// Owns the watch over the hosts of a cluster's other instances: when a majority does not hear the leader's host
-// any more, its leader key is taken away, under the rules that make that safe. Runs on every host of the cluster.
+// Owns the watch over the hosts of a cluster's other instances: when a majority does not hear the
+// leader's host any more, its leader key is taken away, under the rules that make that safe. Runs
+// on every host of the cluster.
 import { describeError } from '@howdah/core/errors.ts'
 import { judgeSilence, SENSITIVITY_LIMITS } from '@howdah/core/failover-rules.ts'
 import type { WatchedCluster } from '@howdah/core/host-spec.ts'
@@ -54,7 +55,10 @@ async function ageOf(watch: ClusterWatch, leader: LeaderKey): Promise<number | u
   return watch.leaseAgeMs(leader).catch(() => undefined)
 }
 
-/** Several agents come to the same verdict: the comparison lets one of them win, and the others do nothing. */
+/**
+ * Several agents come to the same verdict: the comparison lets one of them win, and the others do
+ * nothing.
+ */
 async function takeKey(
   { watch, log, events, cluster }: HostSentinelNeeds,
   leader: LeaderKey,

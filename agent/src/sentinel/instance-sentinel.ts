@@ -1,6 +1,6 @@
-// Owns the watch over one instance of this host: its postmaster, whether it can write, and whether this host is
-// cut off. Where the rules say so it fences the instance and takes its leader key away, so that the others need
-// not wait for a lease. Patroni and the dcs decide who leads next.
+// Owns the watch over one instance of this host: its postmaster, whether it can write, and whether
+// this host is cut off. Where the rules say so it fences the instance and takes its leader key
+// away, so that the others need not wait for a lease. Patroni and the dcs decide who leads next.
 import { join } from 'node:path'
 import { describeError } from '@howdah/core/errors.ts'
 import {
@@ -72,7 +72,8 @@ async function watchPostmaster(needs: SentinelNeeds, target: FenceTarget): Promi
       const gone = known
       known = findPostmaster(target.dataDirectory)
       const key = ownKey(needs)
-      // Only a postmaster that was seen alive can be seen to die: one that was never there is starting.
+      // Only a postmaster that was seen alive can be seen to die: one that was never there is
+      // starting.
       if (known === undefined && gone !== undefined && key !== undefined) {
         const view = watch.view()
         const verdict = judgePostmaster({
@@ -96,7 +97,10 @@ async function watchPostmaster(needs: SentinelNeeds, target: FenceTarget): Promi
   }
 }
 
-/** After the others may go on: how far this instance had come is read from its disk, before it is rewound. */
+/**
+ * After the others may go on: how far this instance had come is read from its disk, before it is
+ * rewound.
+ */
 async function tellLoss(
   { events, cluster, instance, dropTo }: SentinelNeeds,
   target: FenceTarget,
@@ -141,8 +145,9 @@ async function release(
 }
 
 /**
- * A new session writes a row, without waiting for replicas: what is tried is this host. A postmaster that is
- * frozen, or a disk that hangs, answers health checks and old sessions for hours.
+ * A new session writes a row, without waiting for replicas: what is tried is this host. A
+ * postmaster that is frozen, or a disk that hangs, answers health checks and old sessions for
+ * hours.
  */
 async function runCanary(needs: SentinelNeeds, target: FenceTarget): Promise<void> {
   const { signal, log, instance, cluster, watch } = needs
@@ -211,8 +216,8 @@ async function canWrite(
 }
 
 /**
- * The deadline of a leader that is cut off: before another host may conclude that it has stopped, it has. It
- * counts on our own clock only, and needs nobody's answer.
+ * The deadline of a leader that is cut off: before another host may conclude that it has stopped,
+ * it has. It counts on our own clock only, and needs nobody's answer.
  */
 async function watchIsolation(needs: SentinelNeeds, target: FenceTarget): Promise<void> {
   const { signal, watch, hearing, log } = needs

@@ -1,5 +1,5 @@
-// Owns what can be known of an instance's postmaster from the outside, without asking it: whether it lives,
-// whether it ended in good order, and which processes are still its own.
+// Owns what can be known of an instance's postmaster from the outside, without asking it: whether
+// it lives, whether it ended in good order, and which processes are still its own.
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 
@@ -14,7 +14,10 @@ export interface PostmasterId {
   startTicks: string
 }
 
-/** Fields of /proc/<pid>/stat after the name, which may hold anything; undefined when there is no process. */
+/**
+ * Fields of /proc/<pid>/stat after the name, which may hold anything; undefined when there is no
+ * process.
+ */
 function readStat(pid: number): { state: string; startTicks: string } | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'latin1')
@@ -47,7 +50,9 @@ export function isRunning(postmaster: PostmasterId): boolean {
   return stat.state !== 'Z' && stat.state !== 'X'
 }
 
-/** pg_control says "shut down": everything was flushed, and replicas had the chance to receive it. */
+/**
+ * pg_control says "shut down": everything was flushed, and replicas had the chance to receive it.
+ */
 export function wasShutDown(dataDirectory: string): boolean {
   try {
     const control = readFileSync(join(dataDirectory, 'global', 'pg_control'))
@@ -66,7 +71,9 @@ function readDirectoryOf(pid: number): string | undefined {
   }
 }
 
-/** Processes whose working directory is the data directory: the postmaster and all that it started. */
+/**
+ * Processes whose working directory is the data directory: the postmaster and all that it started.
+ */
 export function findProcesses(dataDirectory: string): number[] {
   return readdirSync('/proc')
     .filter((name) => /^[0-9]+$/.test(name))

@@ -29,7 +29,8 @@ export async function readWalEnd(
   const timeline = /^Latest checkpoint's TimeLineID:\s+(\d+)$/m.exec(control)?.[1]
   const redo = /^Latest checkpoint's REDO location:\s+(\S+)$/m.exec(control)?.[1]
   if (timeline === undefined || redo === undefined) return undefined
-  // pg_waldump ends with an error that says where the first record is that is none: the end of the WAL.
+  // pg_waldump ends with an error that says where the first record is that is none: the end of the
+  // WAL.
   const said = await run(
     'pg_waldump',
     '--quiet',

@@ -1,5 +1,6 @@
-// Owns the faults of a game day. Only what this host runs can be broken, and all of it heals by itself: s6 starts
-// what was killed, and a detached process continues what was frozen, whether or not the agent still lives.
+// Owns the faults of a game day. Only what this host runs can be broken, and all of it heals by
+// itself: s6 starts what was killed, and a detached process continues what was frozen, whether or
+// not the agent still lives.
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import type { HostSpec } from '@howdah/core/host-spec.ts'

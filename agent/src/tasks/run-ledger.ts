@@ -1,6 +1,6 @@
-// Owns the writer of a game day: numbered rows through the write endpoint, one every few milliseconds, and the
-// questions that matter afterwards: what was refused, how long nobody could write, what is missing, and whether two
-// instances accepted writes at one moment.
+// Owns the writer of a game day: numbered rows through the write endpoint, one every few
+// milliseconds, and the questions that matter afterwards: what was refused, how long nobody could
+// write, what is missing, and whether two instances accepted writes at one moment.
 import type { TaskAction } from '@howdah/core/protocol.ts'
 import pg from 'pg'
 import { pause } from '../wake.ts'

@@ -13,8 +13,8 @@ export const RESULT_BYTES_MAX = 1024 * 1024
 const CONNECT_TIMEOUT_MS = 5000
 
 /**
- * Whatever the cluster's parameters say: applications' limits are not for us, and a statement that holds a verifier
- * must not stand in PostgreSQL's log, neither when it runs nor when it fails.
+ * Whatever the cluster's parameters say: applications' limits are not for us, and a statement that
+ * holds a verifier must not stand in PostgreSQL's log, neither when it runs nor when it fails.
  */
 const SOCKET_OPTIONS = [
   'search_path=pg_catalog,pg_temp',
@@ -76,8 +76,9 @@ function clientOptions(action: SqlAction, limits: SqlLimits): pg.ClientConfig {
     password: connection.password ?? '',
     connectionTimeoutMillis: Math.min(CONNECT_TIMEOUT_MS, limits.timeoutMs),
     application_name: 'howdah-agent',
-    // A pooler refuses both, as they would outlive us in a session that others share. Over the socket the
-    // search path is a startup option: no moment exists in which another one is in force.
+    // A pooler refuses both, as they would outlive us in a session that others share. Over the
+    // socket the search path is a startup option: no moment exists in which another one is in
+    // force.
     ...(overTcp ? {} : { statement_timeout: limits.timeoutMs, options: SOCKET_OPTIONS }),
     ssl: overTcp
       ? {

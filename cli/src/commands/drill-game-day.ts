@@ -1,4 +1,5 @@
-// howdah drill game-day: breaks a cluster on purpose while it is written to, and prints what clients would notice.
+// howdah drill game-day: breaks a cluster on purpose while it is written to, and prints what
+// clients would notice.
 import type { OperationAccepted } from '@howdah/core/contract/clusters.ts'
 import type { Drill, GameDayReport } from '@howdah/core/contract/drills.ts'
 import type { Command } from 'commander'

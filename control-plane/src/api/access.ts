@@ -1,5 +1,5 @@
-// Owns who may do what, in one place that a route cannot forget: a route without `config.access` does not
-// start, and the hook runs before any handler, parser or validator.
+// Owns who may do what, in one place that a route cannot forget: a route without `config.access`
+// does not start, and the hook runs before any handler, parser or validator.
 import type { User, UserRole } from '@howdah/core/contract/users.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
@@ -7,7 +7,10 @@ import type { Database } from '../database.ts'
 import { findTokenUser } from '../db/users.ts'
 import { sha256 } from '../sealing.ts'
 
-/** public: no token. read: looks. operate: changes clusters. administer: users, hosts, the dcs. self: any user. */
+/**
+ * public: no token. read: looks. operate: changes clusters. administer: users, hosts, the dcs.
+ * self: any user.
+ */
 export type Access = 'public' | 'self' | 'read' | 'operate' | 'administer'
 
 const GRANTS: Record<UserRole, readonly Access[]> = {

@@ -30,10 +30,10 @@ import type { RestartScope } from '../operations/rolling-restart.ts'
 import { scaleCluster } from '../operations/scale-cluster.ts'
 import { switchover } from '../operations/switchover.ts'
 import { updateCluster } from '../operations/update-cluster.ts'
+import type { Api } from './app.ts'
 import { requireAvailable } from './cluster-contents.ts'
 import { requireCluster, startOperation } from './clusters.ts'
 import { type Answer, mutate } from './mutation.ts'
-import type { Api } from './server.ts'
 
 const AHEAD_MS_MAX = 30 * 86_400_000
 const GUARD_EVENTS_MAX = 1000
@@ -181,7 +181,10 @@ async function requireInstances(
   }
 }
 
-/** The ones that were named, then replicas with the highest numbers; the leader only when it is named. */
+/**
+ * The ones that were named, then replicas with the highest numbers; the leader only when it is
+ * named.
+ */
 async function chooseLeaving(
   tx: Queryable,
   cluster: ClusterRow,

@@ -1,5 +1,5 @@
-// Owns what is inside a cluster: databases and roles. Lists are read live from the leader; changes are
-// operations. A password is shown in the reply that made it and stored nowhere in clear.
+// Owns what is inside a cluster: databases and roles. Lists are read live from the leader; changes
+// are operations. A password is shown in the reply that made it and stored nowhere in clear.
 import {
   Database,
   DatabaseCreate,
@@ -21,10 +21,11 @@ import { createDatabase } from '../operations/create-database.ts'
 import { createRole } from '../operations/create-role.ts'
 import { deleteDatabase } from '../operations/delete-database.ts'
 import { deleteRole } from '../operations/delete-role.ts'
+import type { Platform } from '../operations/operation.ts'
 import { rotatePassword } from '../operations/rotate-password.ts'
+import type { Api } from './app.ts'
 import { requireCluster, startOperation } from './clusters.ts'
 import { mutate } from './mutation.ts'
-import type { Api } from './server.ts'
 
 const PgNameParam = Type.String({ minLength: 1, maxLength: 255 })
 const ClusterParams = Type.Object({ cluster: ResourceRef })
@@ -45,6 +46,17 @@ export function registerClusterContents(api: Api): void {
   registerRoleChanges(api)
 }
 
+async function listDatabases(platform: Platform, cluster: ClusterRow): Promise<Database[]> {
+  type Row = Omit<Database, 'size_bytes'> & { size_bytes: string }
+  const rows = await queryLeader<Row>(platform, cluster, {
+    text: `select datname as name, pg_get_userbyid(datdba) as owner,
+             pg_database_size(oid)::text as size_bytes, pg_encoding_to_char(encoding) as encoding
+           from pg_database where not datistemplate and datname <> 'postgres' order by datname`,
+    params: [],
+  })
+  return rows.map((row) => ({ ...row, size_bytes: Number(row.size_bytes) }))
+}
+
 function registerDatabases({ app, platform }: Api): void {
   const tags = ['databases']
   app.get(
@@ -60,18 +72,7 @@ function registerDatabases({ app, platform }: Api): void {
     },
     async (request) => {
       const cluster = await requireAvailable(platform.database, request.params.cluster)
-      const rows = await queryLeader<{
-        name: string
-        owner: string
-        size_bytes: string
-        encoding: string
-      }>(platform, cluster, {
-        text: `select datname as name, pg_get_userbyid(datdba) as owner,
-                 pg_database_size(oid)::text as size_bytes, pg_encoding_to_char(encoding) as encoding
-               from pg_database where not datistemplate and datname <> 'postgres' order by datname`,
-        params: [],
-      })
-      return { data: rows.map((row) => ({ ...row, size_bytes: Number(row.size_bytes) })) }
+      return { data: await listDatabases(platform, cluster) }
     },
   )
   app.post(
@@ -119,6 +120,18 @@ function registerDatabases({ app, platform }: Api): void {
   )
 }
 
+async function listRoles(platform: Platform, cluster: ClusterRow): Promise<Role[]> {
+  return queryLeader<Role>(platform, cluster, {
+    text: `select r.rolname as name, r.rolcanlogin as login, r.rolconnlimit as connection_limit,
+             array(select g.rolname::text from pg_auth_members m
+                   join pg_roles g on g.oid = m.roleid
+                   where m.member = r.oid order by 1) as member_of
+           from pg_roles r
+           where r.rolname !~ '^(pg_|howdah_)' and r.rolname <> 'postgres' order by r.rolname`,
+    params: [],
+  })
+}
+
 function registerRoles({ app, platform }: Api): void {
   const tags = ['roles']
   app.get(
@@ -134,15 +147,7 @@ function registerRoles({ app, platform }: Api): void {
     },
     async (request) => {
       const cluster = await requireAvailable(platform.database, request.params.cluster)
-      const data = await queryLeader<Type.Static<typeof Role>>(platform, cluster, {
-        text: `select r.rolname as name, r.rolcanlogin as login, r.rolconnlimit as connection_limit,
-                 array(select g.rolname::text from pg_auth_members m join pg_roles g on g.oid = m.roleid
-                       where m.member = r.oid order by 1) as member_of
-               from pg_roles r
-               where r.rolname !~ '^(pg_|howdah_)' and r.rolname <> 'postgres' order by r.rolname`,
-        params: [],
-      })
-      return { data }
+      return { data: await listRoles(platform, cluster) }
     },
   )
   app.post(

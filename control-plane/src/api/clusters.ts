@@ -1,5 +1,5 @@
-// Owns /v1/clusters and /v1/parameters: parses, authorizes, stores what is wanted with the operation that will
-// bring it about, and answers 202. It never waits for a host.
+// Owns /v1/clusters and /v1/parameters: parses, authorizes, stores what is wanted with the
+// operation that will bring it about, and answers 202. It never waits for a host.
 import {
   Cluster,
   ClusterAccepted,
@@ -41,9 +41,9 @@ import type { OperationDefinition } from '../operations/operation.ts'
 import { undeleteCluster } from '../operations/undelete-cluster.ts'
 import { updateCluster } from '../operations/update-cluster.ts'
 import { userOf } from './access.ts'
+import type { Api } from './app.ts'
 import { etag, mutate, requireMatch } from './mutation.ts'
 import { parseCursor, toPage } from './page.ts'
-import type { Api } from './server.ts'
 
 const INSTANCES_DEFAULT = 3
 const Params = Type.Object({ cluster: ResourceRef })

@@ -8,21 +8,25 @@ import { Type } from 'typebox'
 import type { ClusterRow } from '../db/clusters.ts'
 import { insertDrill, listDrills } from '../db/drills.ts'
 import { gameDay } from '../operations/game-day.ts'
+import type { Api } from './app.ts'
 import { requireAvailable } from './cluster-contents.ts'
 import { requireCluster, startOperation } from './clusters.ts'
 import { mutate } from './mutation.ts'
-import type { Api } from './server.ts'
 
 const Params = Type.Object({ cluster: ResourceRef })
 const tags = ['drills']
 
-/** A game day breaks things for real: a cluster that is not for tests has to be named, and the outage accepted. */
+/**
+ * A game day breaks things for real: a cluster that is not for tests has to be named, and the
+ * outage accepted.
+ */
 function refuseUnlessToldTwice(cluster: ClusterRow, body: GameDayRequest): void {
   if (cluster.spec.labels[TEST_CLUSTER_LABEL] === 'true') return
   if (body.confirm === cluster.name && body.accept_outage === true) return
   throw new HowdahError(
     'confirmation-missing',
-    `${cluster.name} is no test cluster (label ${TEST_CLUSTER_LABEL}=true): send confirm with its name, and accept_outage`,
+    `${cluster.name} is no test cluster (label ${TEST_CLUSTER_LABEL}=true): ` +
+      'send confirm with its name, and accept_outage',
   )
 }
 

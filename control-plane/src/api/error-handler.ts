@@ -1,5 +1,6 @@
-// Owns how an error becomes an RFC 9457 problem. This is the only place that knows HTTP statuses of errors;
-// what is not in the catalogue becomes `internal`, logged in full and shown without a detail.
+// Owns how an error becomes an RFC 9457 problem. This is the only place that knows HTTP statuses of
+// errors; what is not in the catalogue becomes `internal`, logged in full and shown without a
+// detail.
 import type { Socket } from 'node:net'
 import type { Problem } from '@howdah/core/contract/resource.ts'
 import { describeError, ERRORS, type ErrorCode, HowdahError } from '@howdah/core/errors.ts'

@@ -1,5 +1,5 @@
-// Owns /v1/events and its stream. The stream is server-sent events: the id is the cursor, so a client that
-// reconnects with Last-Event-ID misses nothing and sees nothing twice.
+// Owns /v1/events and its stream. The stream is server-sent events: the id is the cursor, so a
+// client that reconnects with Last-Event-ID misses nothing and sees nothing twice.
 import { Event } from '@howdah/core/contract/operations.ts'
 import { ResourceRef } from '@howdah/core/contract/resource.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -7,7 +7,7 @@ import { Type } from 'typebox'
 import { findCluster } from '../db/clusters.ts'
 import { listEvents, newestEventId } from '../db/events.ts'
 import type { Platform } from '../operations/operation.ts'
-import type { Api } from './server.ts'
+import type { Api } from './app.ts'
 
 const KEEPALIVE_MS = 15_000
 const BATCH = 200

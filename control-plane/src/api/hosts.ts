@@ -24,9 +24,9 @@ import { insertOperation, listSteps, toOperation } from '../db/operations.ts'
 import { createDcs } from '../operations/create-dcs.ts'
 import { sha256 } from '../sealing.ts'
 import { userOf } from './access.ts'
+import type { Api } from './app.ts'
 import { mutate } from './mutation.ts'
 import { parseCursor, toPage } from './page.ts'
-import type { Api } from './server.ts'
 
 const ENROLMENT_MINUTES = 15
 const ETCD_CLIENT_PORT = 2379
@@ -41,7 +41,14 @@ async function requireHost(db: Queryable, reference: string): Promise<HostRow> {
 }
 
 export function registerHosts(api: Api): void {
-  const { app, platform, caFingerprint } = api
+  registerHostReading(api)
+  registerHostCreation(api)
+  registerHostDeletion(api)
+  registerEnrolment(api)
+  registerDcs(api)
+}
+
+function registerHostReading({ app, platform }: Api): void {
   const { database } = platform
 
   app.get(
@@ -61,6 +68,17 @@ export function registerHosts(api: Api): void {
     },
   )
 
+  app.get(
+    '/v1/hosts/:host',
+    {
+      config: { access: 'read' },
+      schema: { tags, summary: 'Show a host', params: HostParams, response: { 200: Host } },
+    },
+    async (request) => toHost(await requireHost(database, request.params.host)),
+  )
+}
+
+function registerHostCreation({ app, platform }: Api): void {
   app.post(
     '/v1/hosts',
     {
@@ -90,16 +108,9 @@ export function registerHosts(api: Api): void {
         return { status: 201, body: toHost(host), headers: { location: `/v1/hosts/${host.id}` } }
       }),
   )
+}
 
-  app.get(
-    '/v1/hosts/:host',
-    {
-      config: { access: 'read' },
-      schema: { tags, summary: 'Show a host', params: HostParams, response: { 200: Host } },
-    },
-    async (request) => toHost(await requireHost(database, request.params.host)),
-  )
-
+function registerHostDeletion({ app, platform }: Api): void {
   app.delete(
     '/v1/hosts/:host',
     {
@@ -125,7 +136,9 @@ export function registerHosts(api: Api): void {
         return { status: 204, body: null }
       }),
   )
+}
 
+function registerEnrolment({ app, platform, caFingerprint }: Api): void {
   app.post(
     '/v1/hosts/:host/enrolment-token',
     {
@@ -155,7 +168,6 @@ export function registerHosts(api: Api): void {
         return { status: 201, body }
       }),
   )
-  registerDcs(api)
 }
 
 async function showDcs(db: Queryable) {
@@ -175,6 +187,17 @@ async function showDcs(db: Queryable) {
       }
     }),
   }
+}
+
+async function requireOnlineHosts(tx: Queryable, references: string[]): Promise<HostRow[]> {
+  const hosts: HostRow[] = []
+  for (const reference of references) hosts.push(await requireHost(tx, reference))
+  const away = hosts.find((host) => hostState(host) !== 'online')
+  if (away !== undefined) throw new HowdahError('wrong-state', `host ${away.name} is not online`)
+  if (new Set(hosts.map((host) => host.id)).size !== hosts.length) {
+    throw new HowdahError('bad-request', 'a host is named twice')
+  }
+  return hosts
 }
 
 function registerDcs({ app, platform }: Api): void {
@@ -201,15 +224,7 @@ function registerDcs({ app, platform }: Api): void {
     },
     (request, reply) =>
       mutate(platform, request, reply, async (tx) => {
-        const hosts: HostRow[] = []
-        for (const reference of request.body.hosts) hosts.push(await requireHost(tx, reference))
-        const away = hosts.find((host) => hostState(host) !== 'online')
-        if (away !== undefined) {
-          throw new HowdahError('wrong-state', `host ${away.name} is not online`)
-        }
-        if (new Set(hosts.map((host) => host.id)).size !== hosts.length) {
-          throw new HowdahError('bad-request', 'a host is named twice')
-        }
+        const hosts = await requireOnlineHosts(tx, request.body.hosts)
         const members = hosts.map((host) => ({
           host_id: host.id,
           name: `etcd-${host.name}`,

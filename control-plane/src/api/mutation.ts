@@ -1,5 +1,6 @@
-// Owns what every changing request shares: one transaction, an Idempotency-Key that makes fifty of them one, and
-// If-Match. The work, the key and the reply commit together, so a crash leaves all or nothing.
+// Owns what every changing request shares: one transaction, an Idempotency-Key that makes fifty of
+// them one, and If-Match. The work, the key and the reply commit together, so a crash leaves all or
+// nothing.
 import { HowdahError } from '@howdah/core/errors.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Queryable } from '../database.ts'
@@ -31,7 +32,10 @@ function send(reply: FastifyReply, answer: Answer) {
   return answer.status === 204 ? reply.send() : reply.send(answer.body)
 }
 
-/** Runs the work once per user and key. The work uses `tx` for everything, or it is not undone with it. */
+/**
+ * Runs the work once per user and key. The work uses `tx` for everything, or it is not undone with
+ * it.
+ */
 export async function mutate(
   platform: Platform,
   request: FastifyRequest,

@@ -16,9 +16,9 @@ import {
   setOperationState,
   toOperation,
 } from '../db/operations.ts'
+import type { Api } from './app.ts'
 import { mutate } from './mutation.ts'
 import { parseCursor, toPage } from './page.ts'
-import type { Api } from './server.ts'
 
 const Params = Type.Object({ operation: ResourceRef })
 const ListQuery = Type.Object({
@@ -38,7 +38,13 @@ async function show(db: Queryable, id: string): Promise<Operation> {
   return toOperation(await requireOperation(db, id), await listSteps(db, [id]))
 }
 
-export function registerOperations({ app, platform, operations }: Api): void {
+export function registerOperations(api: Api): void {
+  registerReading(api)
+  registerCancel(api)
+  registerRetry(api)
+}
+
+function registerReading({ app, platform }: Api): void {
   const { database } = platform
 
   app.get(
@@ -83,7 +89,25 @@ export function registerOperations({ app, platform, operations }: Api): void {
     },
     (request) => show(database, request.params.operation),
   )
+}
 
+async function cancel(tx: Queryable, row: OperationRow, hasUndo: boolean): Promise<void> {
+  if (row.state === 'scheduled') {
+    const message = `${row.title}: cancelled before it started`
+    await setOperationState(tx, row, { state: 'cancelled', message })
+  } else if (row.state === 'pending' || row.state === 'running') {
+    if (!hasUndo) {
+      throw new HowdahError('not-cancellable', `${row.title} cannot be undone half-way`)
+    }
+    await requestCancel(tx, row.id)
+  } else if (row.state === 'failed' && hasUndo) {
+    throw new HowdahError('not-cancellable', `${row.title} has failed; delete the cluster`)
+  } else {
+    throw new HowdahError('not-cancellable', `${row.title} has ${row.state}`)
+  }
+}
+
+function registerCancel({ app, platform, operations }: Api): void {
   app.post(
     '/v1/operations/:operation/cancel',
     {
@@ -98,24 +122,13 @@ export function registerOperations({ app, platform, operations }: Api): void {
     (request, reply) =>
       mutate(platform, request, reply, async (tx) => {
         const row = await requireOperation(tx, request.params.operation)
-        const definition = operations.get(row.kind)
-        if (row.state === 'scheduled') {
-          const message = `${row.title}: cancelled before it started`
-          await setOperationState(tx, row, { state: 'cancelled', message })
-        } else if (row.state === 'pending' || row.state === 'running') {
-          if (definition?.undo === undefined) {
-            throw new HowdahError('not-cancellable', `${row.title} cannot be undone half-way`)
-          }
-          await requestCancel(tx, row.id)
-        } else if (row.state === 'failed' && definition?.undo !== undefined) {
-          throw new HowdahError('not-cancellable', `${row.title} has failed; delete the cluster`)
-        } else {
-          throw new HowdahError('not-cancellable', `${row.title} has ${row.state}`)
-        }
+        await cancel(tx, row, operations.get(row.kind)?.undo !== undefined)
         return { status: 202, body: await show(tx, row.id) }
       }),
   )
+}
 
+function registerRetry({ app, platform }: Api): void {
   app.post(
     '/v1/operations/:operation/retry',
     {

@@ -1,60 +1,20 @@
-// Owns the API's HTTP side: TLS, OpenAPI, access, errors and limits, and which resources there are.
+// Owns how the API is put together: OpenAPI, access, errors, and which resources there are.
 import fastifySwagger from '@fastify/swagger'
 import fastifySwaggerUi from '@fastify/swagger-ui'
-import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { HowdahError } from '@howdah/core/errors.ts'
-import { newId } from '@howdah/core/ids.ts'
-import fastify from 'fastify'
 import { Type } from 'typebox'
-import type { Operations } from '../operations/engine.ts'
-import type { Platform } from '../operations/operation.ts'
 import { installAccess } from './access.ts'
+import { type Api, type ApiOptions, makeApp } from './app.ts'
 import { registerClusterActions } from './cluster-actions.ts'
 import { registerClusterContents } from './cluster-contents.ts'
 import { registerClusters } from './clusters.ts'
 import { registerDrills } from './drills.ts'
-import { answerUnreadable, makeErrorHandler } from './error-handler.ts'
+import { makeErrorHandler } from './error-handler.ts'
 import { registerEvents } from './events.ts'
 import { registerHosts } from './hosts.ts'
 import { registerOperations } from './operations.ts'
 import { registerUsers } from './users.ts'
 import { refuseUnstorableText, validatorCompiler } from './validation.ts'
-
-const BODY_BYTES_MAX = 1024 * 1024
-const REQUEST_TIMEOUT_MS = 30_000
-
-export interface ApiOptions {
-  platform: Platform
-  operations: Operations
-  /** SHA-256 of the platform CA, for enrolment tokens. */
-  caFingerprint: string
-  tls: { certificatePem: string; keyPem: string }
-}
-
-function makeApp({ platform, tls }: ApiOptions) {
-  return fastify({
-    loggerInstance: platform.log.child({ listener: 'api' }),
-    disableRequestLogging: true,
-    genReqId: () => newId('request'),
-    requestIdHeader: false,
-    bodyLimit: BODY_BYTES_MAX,
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    forceCloseConnections: true,
-    // What fails before there is a route (a broken escape, a name that is too long) is answered like the rest.
-    frameworkErrors: makeErrorHandler(platform.log),
-    clientErrorHandler: answerUnreadable,
-    routerOptions: { maxParamLength: 300 },
-    https: { cert: tls.certificatePem, key: tls.keyPem, minVersion: 'TLSv1.2' },
-  }).withTypeProvider<TypeBoxTypeProvider>()
-}
-
-/** What a resource's `register…` function gets. */
-export interface Api {
-  app: ReturnType<typeof makeApp>
-  platform: Platform
-  operations: Operations
-  caFingerprint: string
-}
 
 async function installDocumentation(app: Api['app']): Promise<void> {
   await app.register(fastifySwagger, {
@@ -64,8 +24,8 @@ async function installDocumentation(app: Api['app']): Promise<void> {
         title: 'Howdah',
         version: '1',
         description:
-          'Errors are RFC 9457 problems with a stable `code` and a `hint`. Changing requests take ' +
-          '`Idempotency-Key`; versioned resources have an `ETag` and want `If-Match`.',
+          'Errors are RFC 9457 problems with a stable `code` and a `hint`. Changing requests ' +
+          'take `Idempotency-Key`; versioned resources have an `ETag` and want `If-Match`.',
         license: { name: 'Apache-2.0' },
       },
       components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },

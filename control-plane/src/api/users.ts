@@ -28,12 +28,13 @@ import {
 } from '../db/users.ts'
 import { sha256 } from '../sealing.ts'
 import { permissionsOf, userOf } from './access.ts'
+import type { Api } from './app.ts'
 import { etag, mutate, requireMatch } from './mutation.ts'
 import { parseCursor, toPage } from './page.ts'
-import type { Api } from './server.ts'
 
 const UserParams = Type.Object({ user: ResourceRef })
 const TokenParams = Type.Object({ user: ResourceRef, token: ResourceRef })
+const TOKENS_URL = '/v1/users/:user/tokens'
 const tags = ['users']
 
 export async function requireUser(db: Queryable, reference: string): Promise<User> {
@@ -68,7 +69,16 @@ async function keepAnAdministrator(tx: Queryable, user: User): Promise<void> {
 }
 
 export function registerUsers(api: Api): void {
-  const { app, platform } = api
+  registerUserReading(api)
+  registerUserCreation(api)
+  registerUserChange(api)
+  registerUserDeletion(api)
+  registerTokenReading(api)
+  registerTokenCreation(api)
+  registerTokenDeletion(api)
+}
+
+function registerUserReading({ app, platform }: Api): void {
   const { database } = platform
 
   app.get(
@@ -100,6 +110,21 @@ export function registerUsers(api: Api): void {
     },
   )
 
+  app.get(
+    '/v1/users/:user',
+    {
+      config: { access: 'read' },
+      schema: { tags, summary: 'Show a user', params: UserParams, response: { 200: User } },
+    },
+    async (request, reply) => {
+      const user = await requireUser(database, request.params.user)
+      reply.header('etag', etag(user.version))
+      return user
+    },
+  )
+}
+
+function registerUserCreation({ app, platform }: Api): void {
   app.post(
     '/v1/users',
     {
@@ -118,20 +143,9 @@ export function registerUsers(api: Api): void {
         return { status: 201, body: user, headers }
       }),
   )
+}
 
-  app.get(
-    '/v1/users/:user',
-    {
-      config: { access: 'read' },
-      schema: { tags, summary: 'Show a user', params: UserParams, response: { 200: User } },
-    },
-    async (request, reply) => {
-      const user = await requireUser(database, request.params.user)
-      reply.header('etag', etag(user.version))
-      return user
-    },
-  )
-
+function registerUserChange({ app, platform }: Api): void {
   for (const method of ['PATCH', 'PUT'] as const) {
     app.route({
       method,
@@ -161,7 +175,9 @@ export function registerUsers(api: Api): void {
         }),
     })
   }
+}
 
+function registerUserDeletion({ app, platform }: Api): void {
   app.delete(
     '/v1/users/:user',
     {
@@ -185,15 +201,12 @@ export function registerUsers(api: Api): void {
         return { status: 204, body: null }
       }),
   )
-  registerTokens(api)
 }
 
-function registerTokens({ app, platform }: Api): void {
+function registerTokenReading({ app, platform }: Api): void {
   const { database } = platform
-  const url = '/v1/users/:user/tokens'
-
   app.get(
-    url,
+    TOKENS_URL,
     {
       config: { access: 'self' },
       schema: {
@@ -208,9 +221,11 @@ function registerTokens({ app, platform }: Api): void {
       return { data: await listTokens(database, user.id) }
     },
   )
+}
 
+function registerTokenCreation({ app, platform }: Api): void {
   app.post(
-    url,
+    TOKENS_URL,
     {
       config: { access: 'self' },
       schema: {
@@ -240,9 +255,11 @@ function registerTokens({ app, platform }: Api): void {
         return { status: 201, body: { token, ...stored } }
       }),
   )
+}
 
+function registerTokenDeletion({ app, platform }: Api): void {
   app.delete(
-    `${url}/:token`,
+    `${TOKENS_URL}/:token`,
     {
       config: { access: 'self' },
       schema: {

@@ -1,5 +1,6 @@
-// Owns how requests are parsed: TypeBox schemas, strict for bodies (no coercion, nothing removed silently), with
-// text turned into numbers only where HTTP knows only text. Text that PostgreSQL cannot store is refused for all.
+// Owns how requests are parsed: TypeBox schemas, strict for bodies (no coercion, nothing removed
+// silently), with text turned into numbers only where HTTP knows only text. Text that PostgreSQL
+// cannot store is refused for all.
 import { HowdahError } from '@howdah/core/errors.ts'
 import type { FastifyRequest, FastifySchemaCompiler } from 'fastify'
 import type { TSchema } from 'typebox'

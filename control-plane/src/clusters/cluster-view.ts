@@ -50,7 +50,10 @@ export async function hostsById(db: Queryable): Promise<Map<string, HostRow>> {
   return new Map((await listHosts(db)).map((host) => [host.id, host]))
 }
 
-/** Of the instances that report as leader, the one on the newest timeline: an old one may not know yet. */
+/**
+ * Of the instances that report as leader, the one on the newest timeline: an old one may not know
+ * yet.
+ */
 export function leaderOf(
   hosts: ReadonlyMap<string, HostRow>,
   instances: readonly InstanceRow[],
@@ -105,7 +108,10 @@ function lagBytes(
   return Math.max(0, Number(BigInt(leader.walPosition) - BigInt(own.walPosition)))
 }
 
-/** The leader knows who streams; what a replica of Patroni 3.0 says of itself stays true after a break. */
+/**
+ * The leader knows who streams; what a replica of Patroni 3.0 says of itself stays true after a
+ * break.
+ */
 function isStreaming(
   leader: PatroniStatus | undefined,
   row: InstanceRow,

@@ -1,5 +1,6 @@
-// Owns SQL on a cluster's leader: an agent runs it over the unix socket, so no password and no port of the
-// platform is involved. The leader may move at any moment; the agent refuses when it is not one any more.
+// Owns SQL on a cluster's leader: an agent runs it over the unix socket, so no password and no port
+// of the platform is involved. The leader may move at any moment; the agent refuses when it is not
+// one any more.
 import { HowdahError } from '@howdah/core/errors.ts'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 import type { TaskAction, TaskResult } from '@howdah/core/protocol.ts'
@@ -82,8 +83,9 @@ function rowsOf<Row>(result: TaskResult, index: number): Row[] {
 const TRY_AGAIN = new Set(['not-leader', 'unreachable', '57P01', '57P03', '25006', '08006'])
 
 /**
- * Runs statements on the leader within a step, wherever it is; a leader that is gone is waited for. SQLSTATEs
- * in `tolerate` mean that the work was done before. Returns the rows of the last statement.
+ * Runs statements on the leader within a step, wherever it is; a leader that is gone is waited for.
+ * SQLSTATEs in `tolerate` mean that the work was done before. Returns the rows of the last
+ * statement.
  */
 export async function runOnLeader<Row = Record<string, unknown>>(
   step: StepContext,

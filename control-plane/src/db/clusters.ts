@@ -252,7 +252,8 @@ export async function takenPorts(db: Queryable): Promise<Map<string, Set<number>
 export async function releasePorts(tx: Queryable, clusterId: string): Promise<void> {
   await tx.query(
     `delete from port_allocation where owner in (
-       select id from instance where cluster_id = $1 union select id from gateway where cluster_id = $1)`,
+       select id from instance where cluster_id = $1
+       union select id from gateway where cluster_id = $1)`,
     [clusterId],
   )
 }

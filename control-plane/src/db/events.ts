@@ -15,8 +15,9 @@ export interface NewEvent {
 }
 
 /**
- * Adds an event; must be the last statement of a transaction. The lock makes ids visible in their order: without
- * it a reader could see 8 before 7 is committed, move its cursor past it and never show it.
+ * Adds an event; must be the last statement of a transaction. The lock makes ids visible in their
+ * order: without it a reader could see 8 before 7 is committed, move its cursor past it and never
+ * show it.
  */
 export async function addEvent(tx: Queryable, event: NewEvent): Promise<void> {
   await tx.query('select pg_advisory_xact_lock($1)', [LOCK_KEY])

@@ -27,8 +27,8 @@ export interface HostRow {
   created_at: Date
 }
 
-const COLUMNS = `id, name, address, role, source_addresses, labels, desired_revision, applied_revision,
-  apply_error, facts, services, seen_at, revoked_at, created_at,
+const COLUMNS = `id, name, address, role, source_addresses, labels, desired_revision,
+  applied_revision, apply_error, facts, services, seen_at, revoked_at, created_at,
   coalesce(seen_at > now() - interval '${OFFLINE_AFTER_SECONDS} seconds', false) as online`
 
 export function hostState(row: HostRow): Host['state'] {
@@ -137,7 +137,9 @@ export async function deleteHost(db: Queryable, id: string): Promise<void> {
   await db.query('delete from host where id = $1', [id])
 }
 
-/** Wakes the agents of these hosts when the transaction commits; they fetch a spec rendered anew. */
+/**
+ * Wakes the agents of these hosts when the transaction commits; they fetch a spec rendered anew.
+ */
 export async function touchHosts(tx: Queryable, ids: readonly string[]): Promise<void> {
   // In the order of ids: two operations that touch the same hosts must not wait for each other.
   for (const id of [...new Set(ids)].sort()) {
@@ -181,7 +183,10 @@ export async function replaceEnrolmentToken(
   return (rows[0] as { expires_at: Date }).expires_at
 }
 
-/** The host of a live token, which is used up by this; undefined for any other. One of two that race wins. */
+/**
+ * The host of a live token, which is used up by this; undefined for any other. One of two that race
+ * wins.
+ */
 export async function useEnrolmentToken(tx: Queryable, hash: Buffer): Promise<string | undefined> {
   const { rows } = await tx.query<{ host_id: string }>(
     `update enrolment_token set used_at = now()

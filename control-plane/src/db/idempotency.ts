@@ -16,8 +16,9 @@ export type Claim =
 const purpose = (userId: string, key: string) => `idempotency:${userId}:${key}`
 
 /**
- * Called in the transaction that does the work. The insert waits for a concurrent request with the same key
- * until that one commits or rolls back, so exactly one does the work, and none sees it half-done.
+ * Called in the transaction that does the work. The insert waits for a concurrent request with the
+ * same key until that one commits or rolls back, so exactly one does the work, and none sees it
+ * half-done.
  */
 export async function claimKey(
   tx: Queryable,

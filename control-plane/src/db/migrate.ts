@@ -1,4 +1,5 @@
-// Owns the schema's versions: forward-only .sql files, each in one transaction, recorded by name and hash.
+// Owns the schema's versions: forward-only .sql files, each in one transaction, recorded by name
+// and hash.
 import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import type { Database } from '../database.ts'
@@ -7,7 +8,10 @@ const DIRECTORY = new URL('./migrations/', import.meta.url)
 // Any constant: two control planes that start at once must not migrate at once.
 const LOCK_KEY = 7_340_001
 
-/** Applies what is missing; safe to call from several processes at once. Refuses an edited migration. */
+/**
+ * Applies what is missing; safe to call from several processes at once. Refuses an edited
+ * migration.
+ */
 export async function migrate(database: Database): Promise<string[]> {
   const names = (await readdir(DIRECTORY)).filter((name) => name.endsWith('.sql')).sort()
   return database.transaction(async (tx) => {

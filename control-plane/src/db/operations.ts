@@ -1,5 +1,5 @@
-// Owns the operation, operation_step and worker tables. DBOS keeps what a workflow needs to resume; these
-// keep what people and the API look at, written in the same order as the work is done.
+// Owns the operation, operation_step and worker tables. DBOS keeps what a workflow needs to resume;
+// these keep what people and the API look at, written in the same order as the work is done.
 import type { Operation, OperationStep } from '@howdah/core/contract/operations.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
 import { newId } from '@howdah/core/ids.ts'
@@ -48,8 +48,8 @@ export interface StepRow {
   ended_at: Date | null
 }
 
-const COLUMNS = `id, kind, title, state, cluster_id, cluster_name, input, attempt, cancel_requested, error,
-  created_by, created_at, started_at, ended_at`
+const COLUMNS = `id, kind, title, state, cluster_id, cluster_name, input, attempt, cancel_requested,
+  error, created_by, created_at, started_at, ended_at`
 const STEP_COLUMNS =
   'operation_id, position, name, title, state, message, workflow_step, started_at, ended_at'
 
@@ -104,8 +104,9 @@ async function insertSteps(
 }
 
 /**
- * Throws `operation-running` with the id of the one in the way. The cluster's row stays locked until the
- * transaction ends: a request that comes at the same moment waits here, and then can name the winner.
+ * Throws `operation-running` with the id of the one in the way. The cluster's row stays locked
+ * until the transaction ends: a request that comes at the same moment waits here, and then can name
+ * the winner.
  */
 export async function refuseSecond(tx: Queryable, clusterId: string): Promise<void> {
   await tx.query('select from cluster where id = $1 for update', [clusterId])
@@ -220,7 +221,9 @@ export interface StateChange {
   error?: Operation['error']
 }
 
-/** Sets the state and tells it as an event, together; setting the state that it has changes nothing. */
+/**
+ * Sets the state and tells it as an event, together; setting the state that it has changes nothing.
+ */
 export async function setOperationState(
   tx: Queryable,
   row: { id: string; cluster_id: string | null },
@@ -288,7 +291,8 @@ export async function setStepState(
   await tx.query(
     `insert into operation_step
        (operation_id, position, name, title, state, message, workflow_step, started_at)
-     values ($1, (select coalesce(max(position) + 1, 0) from operation_step where operation_id = $1),
+     values ($1,
+       (select coalesce(max(position) + 1, 0) from operation_step where operation_id = $1),
        $2, $3, $4, $5, $6, now())
      on conflict (operation_id, name) do update set state = $4, message = $5,
        workflow_step = coalesce($6, operation_step.workflow_step),
@@ -313,7 +317,9 @@ export async function setStepState(
   })
 }
 
-/** Of an operation that has ended: what it had no need of, or what a cancelled one did not get to. */
+/**
+ * Of an operation that has ended: what it had no need of, or what a cancelled one did not get to.
+ */
 export async function skipPendingSteps(tx: Queryable, operationId: string): Promise<void> {
   await tx.query(
     "update operation_step set state = 'skipped' where operation_id = $1 and state = 'pending'",
@@ -355,7 +361,8 @@ export async function takeDeadWorkers(
   silentSeconds: number,
 ): Promise<string[]> {
   const { rows } = await db.query<{ id: string }>(
-    `delete from worker where id <> $1 and seen_at < now() - make_interval(secs => $2) returning id`,
+    `delete from worker where id <> $1 and seen_at < now() - make_interval(secs => $2)
+     returning id`,
     [ownId, silentSeconds],
   )
   return rows.map((row) => row.id)

@@ -4,7 +4,10 @@ import type { Sealer } from '../sealing.ts'
 
 const purpose = (owner: string, name: string) => `secret:${owner}:${name}`
 
-/** Keeps the first value: two that race, or a step that runs again, end with one secret. Returns that one. */
+/**
+ * Keeps the first value: two that race, or a step that runs again, end with one secret. Returns
+ * that one.
+ */
 export async function ensureSecret(
   db: Queryable,
   sealer: Sealer,

@@ -45,7 +45,9 @@ export async function listPendingTasks(
   }))
 }
 
-/** Stores a result once; only for a task of this very host. Returns whether the agent may forget it. */
+/**
+ * Stores a result once; only for a task of this very host. Returns whether the agent may forget it.
+ */
 export async function recordResult(
   tx: Queryable,
   hostId: string,

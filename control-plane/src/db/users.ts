@@ -93,8 +93,8 @@ export async function deleteUser(db: Queryable, id: string): Promise<void> {
 }
 
 /**
- * Administrators other than this user, with all administrators locked: of two that demote each other at the
- * same time, the second waits, then finds itself the last one.
+ * Administrators other than this user, with all administrators locked: of two that demote each
+ * other at the same time, the second waits, then finds itself the last one.
  */
 export async function countOtherAdministrators(tx: Queryable, id: string): Promise<number> {
   const { rows } = await tx.query<{ id: string }>(

@@ -1,5 +1,5 @@
-// Owns the agents' side of the control plane: enrolment, renewal, the long poll and reports, over mTLS. An agent
-// is who its certificate says; nothing in a body can make it another host.
+// Owns the agents' side of the control plane: enrolment, renewal, the long poll and reports, over
+// mTLS. An agent is who its certificate says; nothing in a body can make it another host.
 import type { TLSSocket } from 'node:tls'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
@@ -156,7 +156,10 @@ async function enrol(
   return { ...enrolled, caPem: authority.certificatePem }
 }
 
-/** Answers when there is a newer spec or a task that the agent does not know, or when the hold is over. */
+/**
+ * Answers when there is a newer spec or a task that the agent does not know, or when the hold is
+ * over.
+ */
 async function sync(
   platform: Platform,
   hostId: string,

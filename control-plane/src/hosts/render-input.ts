@@ -141,7 +141,10 @@ export async function loadRenderCluster(
   }
 }
 
-/** The HostSpec of a host as of now; its revision is read first, so a change in between is fetched next time. */
+/**
+ * The HostSpec of a host as of now; its revision is read first, so a change in between is fetched
+ * next time.
+ */
 export async function loadHostSpec(
   db: Queryable,
   sealer: Sealer,

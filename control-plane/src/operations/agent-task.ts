@@ -1,4 +1,5 @@
-// Owns how an operation, or a request that reads live data, has an agent do something and waits for it.
+// Owns how an operation, or a request that reads live data, has an agent do something and waits for
+// it.
 import { HowdahError } from '@howdah/core/errors.ts'
 import type { TaskAction, TaskResult } from '@howdah/core/protocol.ts'
 import { abandonTask, insertTask, readResult } from '../db/tasks.ts'
@@ -14,7 +15,10 @@ export interface TaskRequest {
   action: TaskAction
 }
 
-/** The agent's answer, good or bad. Throws `task-lost` when there is none in time; then it will not run later. */
+/**
+ * The agent's answer, good or bad. Throws `task-lost` when there is none in time; then it will not
+ * run later.
+ */
 export async function askAgent(
   platform: Pick<Platform, 'database' | 'sealer' | 'changes'>,
   request: TaskRequest,

@@ -1,5 +1,6 @@
-// Owns the steps that turn a placed cluster into one that accepts writes: shared by creation and undo of a
-// deletion. Instances and gateways start together; what a step waits for is looked at, never assumed.
+// Owns the steps that turn a placed cluster into one that accepts writes: shared by creation and
+// undo of a deletion. Instances and gateways start together; what a step waits for is looked at,
+// never assumed.
 import { isFollowing } from '@howdah/core/cluster-health.ts'
 import { quoteIdentifier, quoteLiteral } from '@howdah/core/names.ts'
 import { dcsPrefix, PLATFORM_ROLES } from '@howdah/core/render/model.ts'
@@ -108,7 +109,10 @@ async function waitLeader(step: StepContext): Promise<void> {
   })
 }
 
-/** What PgBouncer asks, in a function that pins its search_path; platform roles but the probe are hidden. */
+/**
+ * What PgBouncer asks, in a function that pins its search_path; platform roles but the probe are
+ * hidden.
+ */
 const POOLER_SCHEMA: readonly string[] = [
   'create schema if not exists howdah',
   'revoke all on schema howdah from public',
@@ -126,7 +130,9 @@ const POOLER_SCHEMA: readonly string[] = [
   `grant execute on function howdah.pooler_lookup(text) to ${PLATFORM_ROLES.pooler}`,
 ]
 
-/** Creates the role or, if it is there, gives it the verifier: the same after once and after twice. */
+/**
+ * Creates the role or, if it is there, gives it the verifier: the same after once and after twice.
+ */
 export function ensureLoginRole(name: string, verifier: string): Statement[] {
   const role = quoteIdentifier(name)
   return [
@@ -151,8 +157,8 @@ function dollarSafe(text: string): string {
 }
 
 /**
- * Patroni says that it leads before it has made its own roles. We must not make one in its place: its own
- * `create role` would then fail, and it would throw the new data directory away.
+ * Patroni says that it leads before it has made its own roles. We must not make one in its place:
+ * its own `create role` would then fail, and it would throw the new data directory away.
  */
 const AWAIT_REWIND_ROLE = statement(
   `do $do$ begin
@@ -164,7 +170,10 @@ const AWAIT_REWIND_ROLE = statement(
    end $do$`,
 )
 
-/** Set for applications, they would keep the pooler from looking up a login, and Patroni from its view. */
+/**
+ * Set for applications, they would keep the pooler from looking up a login, and Patroni from its
+ * view.
+ */
 const LIMITS = [
   'statement_timeout',
   'lock_timeout',
@@ -193,10 +202,13 @@ async function preparePlatformRoles(step: StepContext): Promise<void> {
     ...limits,
     ...schema,
     statement('revoke connect, temporary on database postgres from public'),
-    // pg_rewind and Patroni look at a leader through this database before a former leader may follow.
+    // pg_rewind and Patroni look at a leader through this database before a former leader may
+    // follow.
     statement(`grant connect on database postgres to ${pooler}, ${probe}, ${rewind}`),
     statement(`create table if not exists howdah.canary (
-      gateway text primary key, written_at timestamptz not null, sequence bigint not null default 0)`),
+      gateway text primary key,
+      written_at timestamptz not null,
+      sequence bigint not null default 0)`),
     statement(`grant usage on schema howdah to ${probe}`),
     statement(`grant select, insert, update, delete on howdah.canary to ${probe}`),
   ])

@@ -1,4 +1,5 @@
-// Deletes a cluster: stops it and leaves a tombstone with its data, or with `purge` removes all of it.
+// Deletes a cluster: stops it and leaves a tombstone with its data, or with `purge` removes all of
+// it.
 import { setClusterState } from '../db/clusters.ts'
 import type { OperationDefinition } from './operation.ts'
 import { TEAR_DOWN_STEPS, tearDown } from './tear-down.ts'

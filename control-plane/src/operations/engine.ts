@@ -1,5 +1,6 @@
-// Owns how operations run: as DBOS workflows, whose recorded steps make them resume after a crash, with the
-// same story told in the operation tables for people. It knows no operation by name; main.ts hands them over.
+// Owns how operations run: as DBOS workflows, whose recorded steps make them resume after a crash,
+// with the same story told in the operation tables for people. It knows no operation by name;
+// main.ts hands them over.
 import { DBOS } from '@dbos-inc/dbos-sdk'
 import { describeError, ERRORS, type ErrorCode } from '@howdah/core/errors.ts'
 import {

@@ -1,5 +1,5 @@
-// Changes the leader when the present one cannot answer. Refuses when acknowledged data could be lost, unless told
-// that this is accepted; the loss receipt says afterwards what it was.
+// Changes the leader when the present one cannot answer. Refuses when acknowledged data could be
+// lost, unless told that this is accepted; the loss receipt says afterwards what it was.
 import { HowdahError } from '@howdah/core/errors.ts'
 import { hostsById, leaderOf, observe, patroniOf } from '../clusters/cluster-view.ts'
 import { findCluster, type InstanceRow, listInstances } from '../db/clusters.ts'

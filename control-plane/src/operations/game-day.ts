@@ -1,5 +1,5 @@
-// Rehearses failures: breaks one thing after the other while a writer keeps count, and reports what clients would
-// have noticed. Agents inject and measure; this only says what and when.
+// Rehearses failures: breaks one thing after the other while a writer keeps count, and reports what
+// clients would have noticed. Agents inject and measure; this only says what and when.
 import type { GameDayRound } from '@howdah/core/contract/drills.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
 import { type GameDayFault, ROUND_MS, summarizeGameDay } from '@howdah/core/game-day.ts'
@@ -93,7 +93,8 @@ async function playRound(
     () => null,
   )
   await step.say(
-    `round ${number + 1}: ${fault}: gap ${seen.longest_gap_ms} ms, ${seen.failed} failed, ${seen.lost} lost`,
+    `round ${number + 1}: ${fault}: gap ${seen.longest_gap_ms} ms, ` +
+      `${seen.failed} failed, ${seen.lost} lost`,
   )
   return { fault, target: target.name, healed_ms: healed, ...seen }
 }

@@ -1,6 +1,7 @@
-// Owns the planned change of leader, shared by switchover, rolling restart and scaling: preflight, hold the
-// clients, have Patroni switch, see the new leader write, let go. The agents at the gateways let go by themselves
-// when the new leader writes, or when time is up: a control plane that dies here holds nobody.
+// Owns the planned change of leader, shared by switchover, rolling restart and scaling: preflight,
+// hold the clients, have Patroni switch, see the new leader write, let go. The agents at the
+// gateways let go by themselves when the new leader writes, or when time is up: a control plane
+// that dies here holds nobody.
 import { HowdahError } from '@howdah/core/errors.ts'
 import type { PatroniStatus } from '@howdah/core/protocol.ts'
 import { CANDIDATE_LAG_BYTES_MAX, hostsById, leaderOf, observe } from '../clusters/cluster-view.ts'
@@ -87,7 +88,9 @@ function unfitReason(
   return lag > CANDIDATE_LAG_BYTES_MAX ? `lags by ${lag} bytes` : ''
 }
 
-/** Throws `wrong-state` naming the oldest transaction when one is older than a hold can wait for. */
+/**
+ * Throws `wrong-state` naming the oldest transaction when one is older than a hold can wait for.
+ */
 export async function refuseLongTransactions(step: StepContext): Promise<void> {
   const rows = await runOnLeader<{ pid: number; role: string; seconds: number }>(step, 'postgres', [
     statement(
@@ -107,8 +110,8 @@ export async function refuseLongTransactions(step: StepContext): Promise<void> {
 }
 
 /**
- * The change itself. A step that runs again after a crash finds either the old leader, and does it all again, or
- * another one, and only reports. Any failure lets the clients go first.
+ * The change itself. A step that runs again after a crash finds either the old leader, and does it
+ * all again, or another one, and only reports. Any failure lets the clients go first.
  */
 export async function handOver(
   step: StepContext,

@@ -1,6 +1,6 @@
-// Owns what an operation is: a kind, its steps in order, and a function that runs them. A new operation is one
-// more file like its neighbours, registered in catalogue.ts. A step is idempotent: the process may die after a
-// step's effect and before its record, and then the step runs again.
+// Owns what an operation is: a kind, its steps in order, and a function that runs them. A new
+// operation is one more file like its neighbours, registered in catalogue.ts. A step is idempotent:
+// the process may die after a step's effect and before its record, and then the step runs again.
 import { HowdahError } from '@howdah/core/errors.ts'
 import type { Changes } from '../changes.ts'
 import type { Config } from '../config.ts'
@@ -31,8 +31,8 @@ export interface StepContext extends Platform {
   /** Tells people how far the step is; the same sentence twice is told once. */
   say(message: string): Promise<void>
   /**
-   * Looks until there is something, woken by the topics. Throws `step-timeout` with the last thing said when
-   * the deadline passes, and ends at once when the operation is cancelled.
+   * Looks until there is something, woken by the topics. Throws `step-timeout` with the last thing
+   * said when the deadline passes, and ends at once when the operation is cancelled.
    */
   until<T>(
     topics: readonly string[],
@@ -45,7 +45,10 @@ export interface OperationContext<Input> {
   operationId: string
   clusterId: string
   input: Input
-  /** Runs the step, or returns what it returned when it ran before. The result is kept: it is small, and no secret. */
+  /**
+   * Runs the step, or returns what it returned when it ran before. The result is kept: it is small,
+   * and no secret.
+   */
   step<T>(name: string, body: (step: StepContext) => Promise<T>): Promise<T>
 }
 
@@ -53,13 +56,17 @@ export interface OperationDefinition<Input = unknown> {
   kind: string
   steps: readonly StepPlan[]
   run(operation: OperationContext<Input>): Promise<void>
-  /** Steps that undo a cancelled run. Without them the operation cannot be cancelled once it runs. */
+  /**
+   * Steps that undo a cancelled run. Without them the operation cannot be cancelled once it runs.
+   */
   undo?: { steps: readonly StepPlan[]; run(operation: OperationContext<Input>): Promise<void> }
   /** After a failed step: leaves the cluster in a state that says so. Must be idempotent. */
   failed?(platform: Platform, clusterId: string, reason: string): Promise<void>
 }
 
-/** Thrown inside a step when somebody asked to cancel. Its name survives DBOS' record of the step. */
+/**
+ * Thrown inside a step when somebody asked to cancel. Its name survives DBOS' record of the step.
+ */
 export class OperationCancelled extends Error {
   constructor() {
     super('cancelled')

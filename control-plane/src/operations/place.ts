@@ -1,5 +1,5 @@
-// Owns where a cluster goes: chooses hosts and ports in one transaction, so two clusters that are created at the
-// same time never get the same port.
+// Owns where a cluster goes: chooses hosts and ports in one transaction, so two clusters that are
+// created at the same time never get the same port.
 
 import { HowdahError } from '@howdah/core/errors.ts'
 import { newId } from '@howdah/core/ids.ts'
@@ -68,7 +68,8 @@ export async function place(step: StepContext): Promise<void> {
     const facts = candidates.flatMap((host) =>
       used.has(host.id) && host.facts !== null ? [host.facts] : [],
     )
-    // What an instance may use is decided once: parameters must not change because one more is placed.
+    // What an instance may use is decided once: parameters must not change because one more is
+    // placed.
     if (isNew) {
       await setClusterShare(tx, cluster.id, instanceShare(facts, INSTANCE_SLOTS_PER_HOST))
     }
@@ -101,7 +102,8 @@ export async function issueSecrets(step: StepContext): Promise<void> {
   }
   const gatewayAddresses = gateways.map((gateway) => addressOf(gateway.host_id))
   for (const row of [...(await listInstances(database, clusterId)), ...gateways]) {
-    // Direct sessions reach an instance through a gateway's address: it must be in the name list, too.
+    // Direct sessions reach an instance through a gateway's address: it must be in the name list,
+    // too.
     const names = [...new Set([addressOf(row.host_id), ...gatewayAddresses, row.name])]
     const issued = await issueCertificate(authority, row.name, names, SERVICE_DAYS)
     await database.transaction(async (tx) => {

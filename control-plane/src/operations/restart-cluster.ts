@@ -1,4 +1,5 @@
-// Restarts a cluster's instances, or one of them, without a failed transaction through the pooled endpoints.
+// Restarts a cluster's instances, or one of them, without a failed transaction through the pooled
+// endpoints.
 import type { OperationDefinition } from './operation.ts'
 import { type RestartScope, ROLLING_RESTART_STEPS, rollingRestart } from './rolling-restart.ts'
 

@@ -1,5 +1,6 @@
-// Owns the restart of a cluster's instances one after the other, without a failed transaction through the pooled
-// endpoints: a replica is drained before it restarts, and the leader hands over before it does.
+// Owns the restart of a cluster's instances one after the other, without a failed transaction
+// through the pooled endpoints: a replica is drained before it restarts, and the leader hands over
+// before it does.
 import { HowdahError } from '@howdah/core/errors.ts'
 import { hostsById, leaderOf, patroniOf } from '../clusters/cluster-view.ts'
 import { type InstanceRow, listGateways, listInstances } from '../db/clusters.ts'

@@ -1,5 +1,6 @@
-// Changes how many instances a cluster has. New ones are placed, started and waited for; the ones that leave are
-// drained, never the leader before it has handed over, and their data is removed when they are gone.
+// Changes how many instances a cluster has. New ones are placed, started and waited for; the ones
+// that leave are drained, never the leader before it has handed over, and their data is removed
+// when they are gone.
 import { HowdahError } from '@howdah/core/errors.ts'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 import { hostsById, leaderOf } from '../clusters/cluster-view.ts'

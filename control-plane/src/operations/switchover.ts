@@ -1,4 +1,5 @@
-// Changes the leader on purpose, without a failed transaction: clients of the pooled endpoint wait meanwhile.
+// Changes the leader on purpose, without a failed transaction: clients of the pooled endpoint wait
+// meanwhile.
 import { waitReplicas } from './bring-up.ts'
 import { handOver, preflight, refuseLongTransactions } from './hand-over.ts'
 import type { OperationDefinition } from './operation.ts'

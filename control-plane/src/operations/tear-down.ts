@@ -1,5 +1,6 @@
-// Owns the steps that end a cluster: shared by deletion and by the undo of a cancelled creation. Clients go first,
-// then instances, then what the cluster had in the dcs; the data stays until it is purged.
+// Owns the steps that end a cluster: shared by deletion and by the undo of a cancelled creation.
+// Clients go first, then instances, then what the cluster had in the dcs; the data stays until it
+// is purged.
 import { HowdahError } from '@howdah/core/errors.ts'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 import { dcsPrefix } from '@howdah/core/render/model.ts'

@@ -1,4 +1,5 @@
-// Brings a deleted cluster back: new ports where the old ones are taken, then up with the data that was kept.
+// Brings a deleted cluster back: new ports where the old ones are taken, then up with the data that
+// was kept.
 import { placeCluster } from '@howdah/core/placement.ts'
 import { hostsById } from '../clusters/cluster-view.ts'
 import type { Queryable } from '../database.ts'

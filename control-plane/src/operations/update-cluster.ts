@@ -1,5 +1,6 @@
-// Applies a changed spec to a running cluster: parameters and durability live in the dcs, where every instance
-// reads them. Where a parameter needs a restart, the instances are restarted one after the other.
+// Applies a changed spec to a running cluster: parameters and durability live in the dcs, where
+// every instance reads them. Where a parameter needs a restart, the instances are restarted one
+// after the other.
 import { HowdahError } from '@howdah/core/errors.ts'
 import { PARAMETER_RULES, requiresRestart } from '@howdah/core/parameters.ts'
 import { dynamicConfiguration } from '@howdah/core/render/patroni.ts'
@@ -40,7 +41,9 @@ async function requireRow({ database, clusterId }: StepContext): Promise<Cluster
   return cluster
 }
 
-/** A null removes a key in Patroni's PATCH: whatever was set before and is not wanted now goes away. */
+/**
+ * A null removes a key in Patroni's PATCH: whatever was set before and is not wanted now goes away.
+ */
 function configurationPatch(cluster: ClusterRow) {
   if (cluster.share === null) throw new Error('BUG: an available cluster has no share')
   const parameters = parametersOf(cluster.spec, cluster.share)

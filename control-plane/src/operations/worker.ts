@@ -13,8 +13,9 @@ import {
 import { type Operations, registerWorkflow } from './engine.ts'
 import type { Platform } from './operation.ts'
 
-/** Part of DBOS' record: a workflow is only recovered by a worker of the same version. Fixed on purpose, as
- * operations are written to be resumed by newer code (steps are found by position and name). */
+// Part of DBOS' record: a workflow is only recovered by a worker of the same version. Fixed on
+// purpose, as operations are written to be resumed by newer code (steps are found by position and
+// name).
 const WORKFLOW_VERSION = '1'
 const BEAT_MS = 3000
 const DEAD_AFTER_SECONDS = 15
@@ -90,7 +91,10 @@ function singleFlight(log: Platform['log'], failure: string, body: () => Promise
 
 const TERMINAL = new Set(['SUCCESS', 'ERROR', 'CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED'])
 
-/** A pending operation whose workflow has ended is a retry: its history from the failed step on is dropped. */
+/**
+ * A pending operation whose workflow has ended is a retry: its history from the failed step on is
+ * dropped.
+ */
 async function startOrRewind(
   database: Queryable,
   id: string,

@@ -1,8 +1,10 @@
-// Owns texts that have broken parsers before, and a generator that mixes them: for tests that send them through
-// quoting, files and protocols and want to find them again unchanged.
+// Owns texts that have broken parsers before, and a generator that mixes them: for tests that send
+// them through quoting, files and protocols and want to find them again unchanged.
 import fc from 'fast-check'
 
-/** What ends a string, a line, a section or a comment somewhere, or means something to some parser. */
+/**
+ * What ends a string, a line, a section or a comment somewhere, or means something to some parser.
+ */
 export const HOSTILE_PIECES: readonly string[] = [
   ...['"', "'", '`', '\\', '$$', '$do$', '$1', ';', '--', '/*', '*/', '#', '%', '%include', '%s'],
   ...['\n', '\r', '\r\n', '\t', '\v', '\f', '\b', '\u001b[31m', '\u007f', ' ', '  ', '=', ',', '|'],
@@ -50,7 +52,9 @@ export const HOSTILE_PIECES: readonly string[] = [
   ...["'; drop table x; --", '"; create role x superuser; --', "' or '1'='1", '$(touch x)', '`id`'],
 ]
 
-/** Text without NUL and lone surrogates, at most `bytesMax` bytes of UTF-8, at least one character. */
+/**
+ * Text without NUL and lone surrogates, at most `bytesMax` bytes of UTF-8, at least one character.
+ */
 export function hostileText(bytesMax: number): fc.Arbitrary<string> {
   const piece = fc.oneof(
     { arbitrary: fc.constantFrom(...HOSTILE_PIECES), weight: 3 },

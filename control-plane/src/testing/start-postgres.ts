@@ -1,5 +1,5 @@
-// Owns a PostgreSQL of a test's own: a fresh data directory, reachable over one unix socket that nobody else can
-// open. The operating system user postgres runs it when the tests run as root.
+// Owns a PostgreSQL of a test's own: a fresh data directory, reachable over one unix socket that
+// nobody else can open. The operating system user postgres runs it when the tests run as root.
 import { execFile, spawn } from 'node:child_process'
 import { chmod, chown, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -15,7 +15,10 @@ export interface TestPostgres {
   /** Directory of PostgreSQL's programs. */
   binaries: string
   dataDirectory: string
-  /** The program with its arguments, run as the user that PostgreSQL runs as. Rejects unless it ends with 0. */
+  /**
+   * The program with its arguments, run as the user that PostgreSQL runs as. Rejects unless it ends
+   * with 0.
+   */
   runProgram(name: string, args: readonly string[]): Promise<{ stdout: string; stderr: string }>
   /** A connection string for pg; without a password the superuser `postgres`. */
   url(database: string, login?: { user: string; password: string }): string

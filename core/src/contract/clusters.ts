@@ -4,7 +4,9 @@ import { RESOURCE_NAME_PATTERN } from '../names.ts'
 import { Operation } from './operations.ts'
 import { Labels, Timestamp } from './resource.ts'
 
-/** strict: writes stop without a replica; sync: falls back to the leader alone, and says so; async. */
+/**
+ * strict: writes stop without a replica; sync: falls back to the leader alone, and says so; async.
+ */
 export const DURABILITIES = ['strict', 'sync', 'async'] as const
 export const Durability = Type.Enum([...DURABILITIES])
 
@@ -42,7 +44,9 @@ export const ClusterCreate = Type.Object(
   },
   { additionalProperties: false },
 )
-/** PATCH changes what is given; PUT takes the whole of these. `parameters` is replaced as a whole. */
+/**
+ * PATCH changes what is given; PUT takes the whole of these. `parameters` is replaced as a whole.
+ */
 export const ClusterUpdate = Type.Object(
   {
     durability: Type.Optional(Durability),

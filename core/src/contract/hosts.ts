@@ -3,7 +3,10 @@ import { type Static, Type } from 'typebox'
 import { RESOURCE_NAME_PATTERN } from '../names.ts'
 import { Labels, Timestamp } from './resource.ts'
 
-/** pending: never enrolled; online: heard within 30 s; offline: not; revoked: its certificate is refused. */
+/**
+ * pending: never enrolled; online: heard within 30 s; offline: not; revoked: its certificate is
+ * refused.
+ */
 export const HostState = Type.Enum(['pending', 'online', 'offline', 'revoked'])
 /** data: instances and dcs members go here first; gateway: gateways go here first. */
 export const HostRole = Type.Enum(['data', 'gateway'])

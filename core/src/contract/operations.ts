@@ -47,8 +47,9 @@ export const Operation = Type.Object({
 })
 
 /**
- * Kinds: `operation.<state>`, `step.<state>`, `step.progress`, `cluster.<state>`, `host.<state>`, `user.…`,
- * `token.…`. An SSE event has this object as data, the kind as event name and the id as id.
+ * Kinds: `operation.<state>`, `step.<state>`, `step.progress`, `cluster.<state>`, `host.<state>`,
+ * `user.…`, `token.…`. An SSE event has this object as data, the kind as event name and the id as
+ * id.
  */
 export const Event = Type.Object({
   id: Type.String({ description: 'Grows; the cursor of the stream' }),

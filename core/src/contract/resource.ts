@@ -1,4 +1,5 @@
-// Owns what every resource of the API shares: references and labels, pages, problems, default ports.
+// Owns what every resource of the API shares: references and labels, pages, problems, default
+// ports.
 import { type Static, Type } from 'typebox'
 
 /** Port of the API and of the agents' listener, unless configured otherwise. */
@@ -44,7 +45,9 @@ export const Problem = Type.Object({
 })
 export type Problem = Static<typeof Problem>
 
-/** Labels are free text for people; they are stored and shown, and never reach a configuration file. */
+/**
+ * Labels are free text for people; they are stored and shown, and never reach a configuration file.
+ */
 export const Labels = Type.Record(
   Type.String({ pattern: '^[^\\u0000]{1,63}$' }),
   Type.String({ pattern: '^[^\\u0000]*$', maxLength: 255 }),

@@ -1,5 +1,6 @@
-// Renders one etcd member. Clients authenticate with a user and password over TLS: the JSON gateway that
-// Patroni 3 speaks cannot pass a client certificate's name on, so certificates name peers only.
+// Renders one etcd member. Clients authenticate with a user and password over TLS: the JSON gateway
+// that Patroni 3 speaks cannot pass a client certificate's name on, so certificates name peers
+// only.
 import { stringify } from 'yaml'
 import type { HostFile, HostService } from '../host-spec.ts'
 import { HOST_LAYOUT } from '../host-spec.ts'
@@ -33,8 +34,9 @@ export function renderEtcd(dcs: RenderDcs, member: RenderDcsMember): RenderedPar
     'initial-cluster': peers.join(','),
     'initial-cluster-state': 'new',
     'initial-cluster-token': 'howdah',
-    // Off by default in 3.4: a member that was cut off would come back with a higher term and depose
-    // the leader of the others, and with it each cluster whose lease is not refreshed for seconds.
+    // Off by default in 3.4: a member that was cut off would come back with a higher term and
+    // depose the leader of the others, and with it each cluster whose lease is not refreshed for
+    // seconds.
     'pre-vote': true,
     'auto-compaction-mode': 'periodic',
     'auto-compaction-retention': '1h',

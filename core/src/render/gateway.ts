@@ -1,5 +1,6 @@
-// Renders a gateway: PgBouncer for writes and for reads, both in front of one HAProxy, which is the one
-// switch. Its health checks follow Patroni here; they stay as the net under the event-driven switch.
+// Renders a gateway: PgBouncer for writes and for reads, both in front of one HAProxy, which is the
+// one switch. Its health checks follow Patroni here; they stay as the net under the event-driven
+// switch.
 import type { HostFile, HostService } from '../host-spec.ts'
 import { HOST_LAYOUT } from '../host-spec.ts'
 import type { RenderedParts } from './etcd.ts'
@@ -8,8 +9,9 @@ import { authority, PLATFORM_ROLES, type RenderCluster, type RenderGateway } fro
 /** A replica further behind gets no reads; Patroni answers 503 beyond it. */
 const READ_LAG_BYTES_MAX = 16 * 1024 * 1024
 /**
- * Slower than the agent on purpose: Patroni calls an instance the leader up to two seconds after it accepts writes,
- * and a former one for a moment longer than it does. Sooner, the net would undo what the switch did.
+ * Slower than the agent on purpose: Patroni calls an instance the leader up to two seconds after it
+ * accepts writes, and a former one for a moment longer than it does. Sooner, the net would undo
+ * what the switch did.
  */
 const LEADER_CHECK = 'fall 4 rise 3 on-marked-down shutdown-sessions'
 const CLIENT_CONNECTIONS_MAX = 2000
@@ -50,7 +52,8 @@ export function renderHaproxy(cluster: RenderCluster, gateway: RenderGateway): s
     '  mode tcp',
     '  log global',
     '  timeout connect 2s',
-    // A retry waits a second for the same dead server; the pooler tries again in 50 ms, wherever we point by then.
+    // A retry waits a second for the same dead server; the pooler tries again in 50 ms, wherever we
+    // point by then.
     '  retries 0',
     '  timeout check 2s',
     '  timeout queue 30s',
@@ -69,8 +72,8 @@ export function renderHaproxy(cluster: RenderCluster, gateway: RenderGateway): s
     '  stats hide-version',
     'listen write',
     `  bind ${bind(gateway.ports.writeDirect)}`,
-    // A HAProxy that has just started takes every server for healthy until its first check: as long as it is not
-    // sure of one leader it lets nobody in, and the pooler tries again.
+    // A HAProxy that has just started takes every server for healthy until its first check: as long
+    // as it is not sure of one leader it lets nobody in, and the pooler tries again.
     '  tcp-request connection reject if { nbsrv(write) gt 1 }',
     ...check('/primary', LEADER_CHECK),
     ...servers,
@@ -128,7 +131,8 @@ export function renderPgbouncer(
     `max_db_connections = ${Math.max(poolSize, connections)}`,
     'auth_type = scram-sha-256',
     `auth_file = ${config}/userlist.txt`,
-    // Fully qualified, and the function pins its own search_path: a client's startup packet cannot bend it.
+    // Fully qualified, and the function pins its own search_path: a client's startup packet cannot
+    // bend it.
     'auth_query = SELECT role_name, role_verifier FROM howdah.pooler_lookup($1)',
     `admin_users = ${PLATFORM_ROLES.gateway}`,
     'ignore_startup_parameters = extra_float_digits',
@@ -191,7 +195,7 @@ function haproxyService(cluster: RenderCluster, gateway: RenderGateway): HostSer
     name: `haproxy-${gateway.id}`,
     owner: cluster.id,
     program: 'haproxy',
-    // -W: the master reloads on SIGUSR2 without closing the listeners; -db: stays in the foreground.
+    // -W: reloads on SIGUSR2 without closing the listeners; -db: stays in the foreground.
     args: ['-W', '-db', '-q', '-f', `${root}/${config}/haproxy.cfg`],
     env: { PATH: '/usr/bin:/bin', HOME: `${root}/${HOST_LAYOUT.run}`, LANG: 'C.UTF-8' },
     restartOn: [],

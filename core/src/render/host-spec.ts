@@ -1,5 +1,5 @@
-// Assembles the HostSpec of one host from the dcs and the clusters that touch it. Pure: the same input
-// gives the same bytes, so an agent can tell a change from a repetition by comparing files.
+// Assembles the HostSpec of one host from the dcs and the clusters that touch it. Pure: the same
+// input gives the same bytes, so an agent can tell a change from a repetition by comparing files.
 import type { HostSpec } from '../host-spec.ts'
 import { type RenderedParts, renderEtcd } from './etcd.ts'
 import { renderGateway } from './gateway.ts'

@@ -1,4 +1,5 @@
-// Owns what the renderers take: one host, the dcs and the clusters that touch it, with secrets opened.
+// Owns what the renderers take: one host, the dcs and the clusters that touch it, with secrets
+// opened.
 import type { ClusterSpec, SizedParameter } from '../contract/clusters.ts'
 import type { GatewayPorts } from '../placement.ts'
 import type { HostFacts } from '../protocol.ts'
@@ -72,7 +73,10 @@ export interface RenderCluster {
   gateways: readonly RenderGateway[]
 }
 
-/** PostgreSQL roles of the platform. `probe` writes the canary row; `gateway` only pauses and resumes. */
+/**
+ * PostgreSQL roles of the platform. `probe` writes the canary row; `gateway` only pauses and
+ * resumes.
+ */
 export const PLATFORM_ROLES = {
   superuser: 'postgres',
   replication: 'howdah_replication',

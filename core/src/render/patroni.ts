@@ -1,6 +1,7 @@
-// Renders one instance: Patroni's configuration with PostgreSQL's TLS and pg_hba. What all instances must
-// agree on (parameters, durability) lives in the dcs and is changed there by an operation; what is here is
-// local to the host, or the same for every instance by construction (pg_hba from the host list).
+// Renders one instance: Patroni's configuration with PostgreSQL's TLS and pg_hba. What all
+// instances must agree on (parameters, durability) lives in the dcs and is changed there by an
+// operation; what is here is local to the host, or the same for every instance by construction
+// (pg_hba from the host list).
 import { stringify } from 'yaml'
 import type { Durability } from '../contract/clusters.ts'
 import { PATRONI_TIMING } from '../failover-rules.ts'
@@ -34,7 +35,8 @@ export function dynamicConfiguration(cluster: {
   parameters: readonly { name: string; value: string }[]
 }): Record<string, unknown> {
   return {
-    // Patroni >= 3.2 raises a smaller ttl to 20 silently; speed comes from the agents (DESIGN 6, 11).
+    // Patroni >= 3.2 raises a smaller ttl to 20 silently; speed comes from the agents (DESIGN 6,
+    // 11).
     ttl: PATRONI_TIMING.ttlSeconds,
     loop_wait: PATRONI_TIMING.loopWaitSeconds,
     retry_timeout: PATRONI_TIMING.retryTimeoutSeconds,
@@ -56,7 +58,9 @@ function addressesOf(host: RenderHost): string[] {
   return [...new Set([host.address, ...host.sourceAddresses])].map(hostMask)
 }
 
-/** The first matching line decides, so the platform's own roles are closed before `all` is opened. */
+/**
+ * The first matching line decides, so the platform's own roles are closed before `all` is opened.
+ */
 export function renderHba(cluster: RenderCluster): string[] {
   const instanceHosts = cluster.instances.map((instance) => instance.host)
   const gatewayHosts = cluster.gateways.map((gateway) => gateway.host)
@@ -155,7 +159,10 @@ function patroniSettings(
   }
 }
 
-/** All text is in double quotes, so that what PyYAML refuses or folds (DEL, U+0085, U+2028) can be escaped. */
+/**
+ * All text is in double quotes, so that what PyYAML refuses or folds (DEL, U+0085, U+2028) can be
+ * escaped.
+ */
 function renderYaml(settings: unknown): string {
   const text = stringify(settings, {
     // PyYAML reads YAML 1.1, where a bare `on` or 12:30 is not a string.

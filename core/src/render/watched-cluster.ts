@@ -1,5 +1,5 @@
-// Renders what an agent needs to keep a cluster reachable by itself: where its instances are, how to follow
-// their leader in the dcs, and which gateways and instances of it are on this host.
+// Renders what an agent needs to keep a cluster reachable by itself: where its instances are, how
+// to follow their leader in the dcs, and which gateways and instances of it are on this host.
 import { HOST_LAYOUT, type WatchedCluster } from '../host-spec.ts'
 import {
   authority,

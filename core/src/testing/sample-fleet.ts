@@ -1,5 +1,6 @@
-// Owns one fleet for tests of the renderers: four hosts, a dcs of three members and a cluster of three instances
-// with a gateway. Everything is fixed, so that what is rendered from it can be compared byte by byte.
+// Owns one fleet for tests of the renderers: four hosts, a dcs of three members and a cluster of
+// three instances with a gateway. Everything is fixed, so that what is rendered from it can be
+// compared byte by byte.
 import type { ClusterSpec } from '../contract/clusters.ts'
 import { parseParameters } from '../parameters.ts'
 import { placeCluster } from '../placement.ts'

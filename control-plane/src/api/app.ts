@@ -1,0 +1,45 @@
+// Owns the HTTP application that the API's resources register their routes on: TLS and limits, and
+// what each `register…` function is given. It knows no resource.
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import { newId } from '@howdah/core/ids.ts'
+import fastify from 'fastify'
+import type { Operations } from '../operations/engine.ts'
+import type { Platform } from '../operations/operation.ts'
+import { answerUnreadable, makeErrorHandler } from './error-handler.ts'
+
+const BODY_BYTES_MAX = 1024 * 1024
+const REQUEST_TIMEOUT_MS = 30_000
+
+export interface ApiOptions {
+  platform: Platform
+  operations: Operations
+  /** SHA-256 of the platform CA, for enrolment tokens. */
+  caFingerprint: string
+  tls: { certificatePem: string; keyPem: string }
+}
+
+export function makeApp({ platform, tls }: ApiOptions) {
+  return fastify({
+    loggerInstance: platform.log.child({ listener: 'api' }),
+    disableRequestLogging: true,
+    genReqId: () => newId('request'),
+    requestIdHeader: false,
+    bodyLimit: BODY_BYTES_MAX,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    forceCloseConnections: true,
+    // What fails before there is a route (a broken escape, a name that is too long) is answered
+    // like the rest.
+    frameworkErrors: makeErrorHandler(platform.log),
+    clientErrorHandler: answerUnreadable,
+    routerOptions: { maxParamLength: 300 },
+    https: { cert: tls.certificatePem, key: tls.keyPem, minVersion: 'TLSv1.2' },
+  }).withTypeProvider<TypeBoxTypeProvider>()
+}
+
+/** What a resource's `register…` function gets. */
+export interface Api {
+  app: ReturnType<typeof makeApp>
+  platform: Platform
+  operations: Operations
+  caFingerprint: string
+}
