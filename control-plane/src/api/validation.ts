@@ -14,7 +14,7 @@ export const validatorCompiler: FastifySchemaCompiler<TSchema> = ({ schema, http
   const fromText = httpPart === 'querystring' || httpPart === 'params'
   return (input: unknown) => {
     const filled = Value.Default(schema, structuredClone(input ?? {}))
-    const value = fromText ? Value.Convert(schema, filled) : filled
+    const value = fromText ? readText(schema, filled) : filled
     if (validator.Check(value)) return { value }
     const errors = [...validator.Errors(value)].slice(0, 20).map((error) => ({
       keyword: error.keyword,
@@ -25,6 +25,15 @@ export const validatorCompiler: FastifySchemaCompiler<TSchema> = ({ schema, http
     }))
     return { error: errors as never }
   }
+}
+
+/** Numbers and booleans where they are wanted; `1.5` is no whole number, and not silently 1. */
+function readText(schema: TSchema, filled: unknown): unknown {
+  const read = Value.Convert(schema, structuredClone(filled)) as Record<string, unknown>
+  for (const [key, text] of Object.entries(filled as Record<string, unknown>)) {
+    if (typeof text === 'string' && String(read[key]) !== text) read[key] = text
+  }
+  return read
 }
 
 /** Neither NUL nor half a surrogate pair can be stored as text or JSON, wherever it stands. */
