@@ -2,7 +2,7 @@
 // what each `register…` function is given. It knows no resource.
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { newId } from '@howdah/core/ids.ts'
-import fastify from 'fastify'
+import fastify, { LogController } from 'fastify'
 import type { Operations } from '../operations/engine.ts'
 import type { Platform } from '../operations/operation.ts'
 import { answerUnreadable, makeErrorHandler } from './error-handler.ts'
@@ -21,7 +21,7 @@ export interface ApiOptions {
 export function makeApp({ platform, tls }: ApiOptions) {
   return fastify({
     loggerInstance: platform.log.child({ listener: 'api' }),
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => newId('request'),
     requestIdHeader: false,
     bodyLimit: BODY_BYTES_MAX,

@@ -13,7 +13,7 @@ const CONTENT_TYPE = 'application/problem+json'
 export function toProblem(error: HowdahError, requestId: string): Problem {
   const entry = ERRORS[error.code]
   return {
-    type: `https://howdah.dev/errors/${error.code}`,
+    type: `urn:howdah:error:${error.code}`,
     title: entry.title,
     status: entry.http,
     detail: error.message,

@@ -18,7 +18,7 @@ import {
   SyncReply,
   SyncRequest,
 } from '@howdah/core/protocol.ts'
-import fastify, { type FastifyReply, type FastifyRequest } from 'fastify'
+import fastify, { type FastifyReply, type FastifyRequest, LogController } from 'fastify'
 import { answerUnreadable, makeErrorHandler } from '../api/error-handler.ts'
 import { refuseUnstorableText } from '../api/validation.ts'
 import { type Authority, signRequest } from '../certificates.ts'
@@ -71,7 +71,7 @@ export function makeAgentListener(options: AgentListenerOptions) {
   const { platform, authority, tls } = options
   const app = fastify({
     loggerInstance: platform.log.child({ listener: 'agents' }, { level: 'warn' }),
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => newId('request'),
     requestIdHeader: false,
     bodyLimit: BODY_BYTES_MAX,
