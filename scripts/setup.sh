@@ -24,6 +24,8 @@ pgbackrest:/usr/bin/pgbackrest
 s6:/usr/bin/s6-svscan
 execline:/usr/bin/execlineb
 openssl:/usr/bin/openssl
+nftables:/usr/sbin/nft
+iproute2:/usr/bin/ip
 "
 
 say() { echo "setup: $*"; }
