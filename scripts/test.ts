@@ -144,7 +144,8 @@ async function runShape(only: string | undefined, deadlineMs: number): Promise<C
   return [types, style, await runTests(tidy, tidyOptions)].reduce(sum)
 }
 
-// A whole run takes less than 30 minutes on two quiet cores; the deadlines leave room for a noisy machine.
+// A whole run takes less than 30 minutes on two quiet cores; the deadlines leave room for a noisy
+// machine.
 function ringsFor(only: string | undefined): Ring[] {
   return [
     {

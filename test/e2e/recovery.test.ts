@@ -1,5 +1,6 @@
-// The promise: whatever single part dies is back by itself within seconds, and databases never stop for
-// it; without the control plane everything goes on, and a host that reboots comes back as it was.
+// The promise: whatever single part dies is back by itself within seconds, and databases never stop
+// for it; without the control plane everything goes on, and a host that reboots comes back as it
+// was.
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, test } from 'node:test'
 import type { Cluster } from '@howdah/core/contract/clusters.ts'

@@ -72,8 +72,6 @@ export function watchCluster(
   const subscribers = new Set<() => void>()
   let view: ClusterView | undefined
   let answeredMs = Number.NEGATIVE_INFINITY
-  let reading: Promise<void> | undefined
-  let again = false
 
   async function readOnce(): Promise<void> {
     const reply = await client.call('kv/range', {
@@ -87,26 +85,7 @@ export function watchCluster(
     if (changed) for (const callback of [...subscribers]) callback()
   }
 
-  /**
-   * One read at a time; a wish during a read makes one more, as the answer may be older than the
-   * wish.
-   */
-  function read(): Promise<void> {
-    if (reading !== undefined) {
-      again = true
-      return reading
-    }
-    reading = (async () => {
-      do {
-        again = false
-        await readOnce()
-      } while (again)
-    })().finally(() => {
-      reading = undefined
-    })
-    return reading
-  }
-
+  const read = coalesce(readOnce)
   const quietly = () =>
     read().catch((error: unknown) => {
       if (!signal.aborted) log.warn({ error: describeError(error) }, 'dcs does not answer')
@@ -122,20 +101,46 @@ export function watchCluster(
     silentMs: () => performance.now() - answeredMs,
     deleteLeaderKey: (seen) => deleteLeaderKey(client, dcs.prefix, seen),
     leaseAgeMs: (seen) => leaseAgeMs(client, seen),
-    refresh: (timeoutMs) =>
-      Promise.race([
-        read().then(
-          () => true,
-          () => false,
-        ),
-        pause(timeoutMs, signal).then(() => false),
-      ]),
+    refresh: (timeoutMs) => succeedsWithin(read(), timeoutMs, signal),
     subscribe(callback) {
       subscribers.add(callback)
       return () => subscribers.delete(callback)
     },
     done,
   }
+}
+
+/** One at a time; a wish during a read makes one more, as the answer may be older than the wish. */
+function coalesce(readOnce: () => Promise<void>): () => Promise<void> {
+  let reading: Promise<void> | undefined
+  let again = false
+  return () => {
+    if (reading !== undefined) {
+      again = true
+      return reading
+    }
+    reading = (async () => {
+      do {
+        again = false
+        await readOnce()
+      } while (again)
+    })().finally(() => {
+      reading = undefined
+    })
+    return reading
+  }
+}
+
+function succeedsWithin(
+  work: Promise<void>,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const ended = work.then(
+    () => true,
+    () => false,
+  )
+  return Promise.race([ended, pause(timeoutMs, signal).then(() => false)])
 }
 
 async function rereadLoop(read: () => Promise<void>, signal: AbortSignal): Promise<void> {
