@@ -1,4 +1,5 @@
-// Proves certificates with others' eyes: Node's parser, TLS itself, and openssl as the strictest reader of the chain.
+// Proves certificates with others' eyes: Node's parser, TLS itself, and openssl as the strictest
+// reader of the chain.
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { createPrivateKey, X509Certificate } from 'node:crypto'
@@ -46,7 +47,7 @@ function makeRequest(): Promise<string> {
   })
 }
 
-test('openssl accepts the chain for a server and for a client, and nothing else as a CA', async () => {
+test('openssl accepts the chain for a server and a client, and nothing else as a CA', async () => {
   const issued = await issueCertificate(authority, 'demo-1', ['127.0.0.1', 'localhost'], 1)
   const other = await createAuthority('howdah test')
   const files = {
@@ -149,7 +150,7 @@ async function nameSeen(server: IssuedCertificate, client: IssuedCertificate) {
   return name
 }
 
-test('TLS trusts a certificate of ours, and not one of another authority with the same name', async () => {
+test('TLS trusts a certificate of ours, and not one of a namesake of our authority', async () => {
   const server = await issueCertificate(authority, 'server', ['127.0.0.1'], 1)
   const client = await issueCertificate(authority, 'hst_1', ['hst_1'], 1)
   const stranger = await issueCertificate(

@@ -1,4 +1,5 @@
-// Proves that a sealed secret opens only for what it was sealed for, with its key, and unchanged to the last bit.
+// Proves that a sealed secret opens only for what it was sealed for, with its key, and unchanged to
+// the last bit.
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'

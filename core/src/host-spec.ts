@@ -139,7 +139,10 @@ export const HostSpec = Type.Object(
     directories: Type.Array(RelativePath),
     files: Type.Array(HostFile),
     services: Type.Array(HostService),
-    /** Optional, as every field that comes later must be: an agent keeps the spec of an older control plane. */
+    /**
+     * Optional, as every field that comes later must be: an agent keeps the spec of an older
+     * control plane.
+     */
     clusters: Type.Optional(Type.Array(WatchedCluster, { maxItems: 1000 })),
   },
   { additionalProperties: false },

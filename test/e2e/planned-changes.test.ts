@@ -1,5 +1,6 @@
-// What clients of the pooled endpoints notice of planned work: nothing but a wait. Switchover, restart,
-// scaling and parameters run under sixteen writers and readers, and not one transaction fails.
+// What clients of the pooled endpoints notice of planned work: nothing but a wait. Switchover,
+// restart, scaling and parameters run under sixteen writers and readers, and not one transaction
+// fails.
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import type {
@@ -37,7 +38,10 @@ interface Load extends AsyncDisposable {
   stop(): Promise<{ transactions: number; errors: string[] }>
 }
 
-/** Transfers of several statements at the write endpoint, sums at the read endpoint; nobody tries again. */
+/**
+ * Transfers of several statements at the write endpoint, sums at the read endpoint; nobody tries
+ * again.
+ */
 async function startLoad(): Promise<Load> {
   const state = { stopping: false, transactions: 0, errors: [] as string[] }
   const clients = Array.from({ length: WRITERS + READERS }, async (_, index) => {
@@ -137,7 +141,7 @@ test('a switchover fails no transaction, and says what it cost', async () => {
   assert.equal(seen.readiness.ready, true, JSON.stringify(seen.readiness))
 })
 
-test('a replica that is not synchronous cannot be chosen, and a stranger is not found', async () => {
+test('a replica that is not synchronous cannot be chosen; a stranger is not found', async () => {
   const { instances } = await shown()
   const replica = instances.find(({ role }) => role === 'replica')?.name
   const refused = await act('switchover', { to: replica })
@@ -190,7 +194,8 @@ test('a parameter that needs a restart is applied without a failed transaction',
   })
   const rows = await sql<{ name: string; setting: string }>(
     { cluster },
-    "select name, setting from pg_settings where name in ('max_connections', 'work_mem') order by 1",
+    `select name, setting from pg_settings
+     where name in ('max_connections', 'work_mem') order by 1`,
   )
   assert.deepEqual(rows, [
     { name: 'max_connections', setting: '90' },

@@ -1,5 +1,6 @@
-// Proves that no secret is where it must not be. Every secret that a platform made while it was used is collected, then
-// searched for in logs, processes, replies, events, readable files and the platform database, in every spelling.
+// Proves that no secret is where it must not be. Every secret that a platform made while it was
+// used is collected, then searched for in logs, processes, replies, events, readable files and the
+// platform database, in every spelling.
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
@@ -17,14 +18,18 @@ import { until } from '../harness/until.ts'
 
 const SUBNET = '127.64.0'
 const SAMPLE_MS = 50
-/** Chosen by a caller; with characters that are written differently in SQL, JSON, URLs and base64. */
+/**
+ * Chosen by a caller; with characters that are written differently in SQL, JSON, URLs and base64.
+ */
 const GIVEN_PASSWORD = `it's a "given" \\ password+/=`
 
 let platform: TestPlatform
 let admin: pg.Client
 const secrets = new Map<string, string>()
 const verifiers = new Map<string, string>()
-/** What processes showed while everything below was done, and sessions while a password was changed. */
+/**
+ * What processes showed while everything below was done, and sessions while a password was changed.
+ */
 let processes: string[] = []
 let statements: string[] = []
 
@@ -136,7 +141,10 @@ async function createTokens(): Promise<void> {
 
 const PUBLIC_SECRETS = /certificate$/
 
-/** What lies sealed or in protected files: keys, and every password that the platform made for itself. */
+/**
+ * What lies sealed or in protected files: keys, and every password that the platform made for
+ * itself.
+ */
 async function collectStored(): Promise<void> {
   const masterKeyFile = join(platform.home, 'platform/master.key')
   const sealer = await readSealer(masterKeyFile)
@@ -304,7 +312,7 @@ test('what holds a secret is readable by its owner alone', () => {
   )
   assert.deepEqual(inData, [])
   const named =
-    /(?:\.key|\.pem|token|master\.key|cli\.json|identity\.json|spec\.json|pgpass|userlist\.txt|patroni\.yml)$/
+    /(?:\.key|\.pem|token|(?:cli|identity|spec)\.json|pgpass|userlist\.txt|patroni\.yml)$/
   const widened = files.filter(
     ({ path, mode }) =>
       (mode & 0o077) !== 0 && named.test(path) && !/\/ca\.pem$|\/clusters\/.*\.pem$/.test(path),

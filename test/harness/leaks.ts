@@ -1,5 +1,5 @@
-// Owns the search for secrets where none may be: every spelling in which one could be written, the files of a home,
-// and what all processes of the machine show of themselves.
+// Owns the search for secrets where none may be: every spelling in which one could be written, the
+// files of a home, and what all processes of the machine show of themselves.
 import { lstatSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
@@ -11,7 +11,9 @@ export interface Needles {
   findIn(text: string): string[]
 }
 
-/** Base64 of a text that stands anywhere in a longer one: without what depends on its neighbours. */
+/**
+ * Base64 of a text that stands anywhere in a longer one: without what depends on its neighbours.
+ */
 function base64Inside(secret: string): string[] {
   return [0, 1, 2].map((shift) => {
     const encoded = Buffer.concat([Buffer.alloc(shift), Buffer.from(secret)]).toString('base64')
@@ -92,8 +94,8 @@ export function readLatin(path: string): string {
 }
 
 /**
- * Collects every argument list and environment that any process shows, until it is stopped. An environment is read when
- * a process shows new arguments: it is fixed when a program starts.
+ * Collects every argument list and environment that any process shows, until it is stopped. An
+ * environment is read when a process shows new arguments: it is fixed when a program starts.
  */
 export function sampleProcesses(intervalMs: number): { stop: () => string[] } {
   const seen = new Set<string>()

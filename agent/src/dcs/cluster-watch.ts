@@ -72,8 +72,6 @@ export function watchCluster(
   const subscribers = new Set<() => void>()
   let view: ClusterView | undefined
   let answeredMs = Number.NEGATIVE_INFINITY
-  let reading: Promise<void> | undefined
-  let again = false
 
   async function readOnce(): Promise<void> {
     const reply = await client.call('kv/range', {
@@ -87,26 +85,7 @@ export function watchCluster(
     if (changed) for (const callback of [...subscribers]) callback()
   }
 
-  /**
-   * One read at a time; a wish during a read makes one more, as the answer may be older than the
-   * wish.
-   */
-  function read(): Promise<void> {
-    if (reading !== undefined) {
-      again = true
-      return reading
-    }
-    reading = (async () => {
-      do {
-        again = false
-        await readOnce()
-      } while (again)
-    })().finally(() => {
-      reading = undefined
-    })
-    return reading
-  }
-
+  const read = oneAtATime(readOnce)
   const quietly = () =>
     read().catch((error: unknown) => {
       if (!signal.aborted) log.warn({ error: describeError(error) }, 'dcs does not answer')
@@ -135,6 +114,30 @@ export function watchCluster(
       return () => subscribers.delete(callback)
     },
     done,
+  }
+}
+
+/**
+ * One read at a time; a wish during a read makes one more, as the answer may be older than the
+ * wish.
+ */
+function oneAtATime(readOnce: () => Promise<void>): () => Promise<void> {
+  let reading: Promise<void> | undefined
+  let again = false
+  return () => {
+    if (reading !== undefined) {
+      again = true
+      return reading
+    }
+    reading = (async () => {
+      do {
+        again = false
+        await readOnce()
+      } while (again)
+    })().finally(() => {
+      reading = undefined
+    })
+    return reading
   }
 }
 

@@ -115,8 +115,9 @@ async function tellLoss(
 }
 
 /**
- * This very process did not run for longer than a lease may be trusted: the host was frozen, and others may lead by
- * now. PostgreSQL woke up with us and answers its old sessions, so it is fenced unless the dcs says that it still leads.
+ * This very process did not run for longer than a lease may be trusted: the host was frozen, and
+ * others may lead by now. PostgreSQL woke up with us and answers its old sessions, so it is fenced
+ * unless the dcs says that it still leads.
  */
 async function fenceAfterStall(
   needs: SentinelNeeds,

@@ -1,5 +1,5 @@
-// Proves, on a real platform database, that a request with an Idempotency-Key happens once however often it is sent,
-// that a crash leaves all or nothing, and what If-Match lets through.
+// Proves, on a real platform database, that a request with an Idempotency-Key happens once however
+// often it is sent, that a crash leaves all or nothing, and what If-Match lets through.
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { after, before, beforeEach, test } from 'node:test'
@@ -121,7 +121,7 @@ test('a key belongs to one user and one request', async () => {
   assert.equal(await countMade(), 2)
 })
 
-test('work that fails leaves neither its effect nor the key: the next try is a first one', async () => {
+test('work that fails leaves neither its effect nor the key: the next try is a first', async () => {
   const fail = async () => {
     throw new Error('half-way')
   }

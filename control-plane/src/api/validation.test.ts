@@ -1,5 +1,5 @@
-// Proves how requests are parsed: bodies as they are, text from URLs as numbers where a number is wanted, and nothing
-// that PostgreSQL could not store.
+// Proves how requests are parsed: bodies as they are, text from URLs as numbers where a number is
+// wanted, and nothing that PostgreSQL could not store.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { HowdahError } from '@howdah/core/errors.ts'
@@ -96,7 +96,7 @@ test('NUL and half a surrogate pair are refused wherever they stand', async () =
   await refuse({ a: ['🐘', '\u2028', '\u202e', 1, null, true, {}] })
 })
 
-test('a body is nested twenty levels deep at most, and a million are refused without a crash', async () => {
+test('a body has at most twenty levels; a million are refused without a crash', async () => {
   const nested = (depth: number) =>
     JSON.parse(`${'['.repeat(depth)}${']'.repeat(depth)}`) as unknown
   await refuse(nested(20))

@@ -62,8 +62,9 @@ export async function rollingRestart<Input>(
 }
 
 /**
- * A replica must not have lower limits (max_connections and its like) than its leader, so Patroni keeps the old ones
- * on it until the leader has restarted with the new: then the leader goes first, its clients held meanwhile.
+ * A replica must not have lower limits (max_connections and its like) than its leader, so Patroni
+ * keeps the old ones on it until the leader has restarted with the new: then the leader goes first,
+ * its clients held meanwhile.
  */
 async function lowerLimits(step: StepContext): Promise<void> {
   const pending = async () => {

@@ -1,6 +1,7 @@
-// Owns a repair of Patroni up to 3.0.2, loaded into its process through PYTHONPATH. There, a leader whose lease ran
-// out while it was frozen puts the leader key anew without looking: it takes it away from the one who leads by
-// now, and the others rewind to the older timeline (upstream pull requests 2689 and 2693). Newer versions compare.
+// Owns a repair of Patroni up to 3.0.2, loaded into its process through PYTHONPATH. There, a leader
+// whose lease ran out while it was frozen puts the leader key anew without looking: it takes it
+// away from the one who leads by now, and the others rewind to the older timeline (upstream pull
+// requests 2689 and 2693). Newer versions compare.
 
 /** Python's own name for a module that it imports when it starts. */
 export const REPAIR_FILE = 'sitecustomize.py'
@@ -30,12 +31,14 @@ def _repair():
         retry.deadline = retry.stoptime - time.time()
         if retry.deadline < 1:
             raise Etcd3Error('update_leader timeout')
-        # Ours under an older lease: only if nobody has touched it since. Otherwise: only if there is none.
+        # Ours under an older lease: only if nobody has touched it since.
+        # Otherwise: only if there is none.
         own = leader is not None and leader.name == self._name
         expected = {'mod_revision': leader.index} if own else {'create_revision': 0}
         try:
             return bool(self._run_and_handle_exceptions(
-                self._client.put, self.leader_path, self._name, self._lease, retry=_retry, **expected))
+                self._client.put, self.leader_path, self._name, self._lease,
+                retry=_retry, **expected))
         except ReturnFalseException:
             return False
 
