@@ -47,7 +47,7 @@ function makeRequest(): Promise<string> {
   })
 }
 
-test('openssl accepts the chain for server and client, and nothing else as a CA', async () => {
+test('openssl accepts the chain for a server and a client, and nothing else as a CA', async () => {
   const issued = await issueCertificate(authority, 'demo-1', ['127.0.0.1', 'localhost'], 1)
   const other = await createAuthority('howdah test')
   const files = {
@@ -150,7 +150,7 @@ async function nameSeen(server: IssuedCertificate, client: IssuedCertificate) {
   return name
 }
 
-test('TLS trusts a certificate of ours, not one of a namesake of our authority', async () => {
+test('TLS trusts a certificate of ours, and not one of a namesake of our authority', async () => {
   const server = await issueCertificate(authority, 'server', ['127.0.0.1'], 1)
   const client = await issueCertificate(authority, 'hst_1', ['hst_1'], 1)
   const stranger = await issueCertificate(

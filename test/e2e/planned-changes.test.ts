@@ -141,7 +141,7 @@ test('a switchover fails no transaction, and says what it cost', async () => {
   assert.equal(seen.readiness.ready, true, JSON.stringify(seen.readiness))
 })
 
-test('only the synchronous replica can be chosen, and a stranger is not found', async () => {
+test('a replica that is not synchronous cannot be chosen; a stranger is not found', async () => {
   const { instances } = await shown()
   const replica = instances.find(({ role }) => role === 'replica')?.name
   const refused = await act('switchover', { to: replica })

@@ -311,9 +311,8 @@ test('what holds a secret is readable by its owner alone', () => {
     ({ path }) => /\/(pgdata|pg|etcd)\//.test(path) && !/\/(log|config|services)\//.test(path),
   )
   assert.deepEqual(inData, [])
-  const names = ['\\.key', '\\.pem', 'token', 'cli\\.json', 'identity\\.json', 'spec\\.json']
-  const more = ['pgpass', 'userlist\\.txt', 'patroni\\.yml']
-  const named = new RegExp(`(?:${[...names, ...more].join('|')})$`)
+  const named =
+    /(?:\.key|\.pem|token|(?:cli|identity|spec)\.json|pgpass|userlist\.txt|patroni\.yml)$/
   const widened = files.filter(
     ({ path, mode }) =>
       (mode & 0o077) !== 0 && named.test(path) && !/\/ca\.pem$|\/clusters\/.*\.pem$/.test(path),

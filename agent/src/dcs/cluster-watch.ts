@@ -85,7 +85,7 @@ export function watchCluster(
     if (changed) for (const callback of [...subscribers]) callback()
   }
 
-  const read = coalesce(readOnce)
+  const read = oneAtATime(readOnce)
   const quietly = () =>
     read().catch((error: unknown) => {
       if (!signal.aborted) log.warn({ error: describeError(error) }, 'dcs does not answer')
@@ -101,7 +101,14 @@ export function watchCluster(
     silentMs: () => performance.now() - answeredMs,
     deleteLeaderKey: (seen) => deleteLeaderKey(client, dcs.prefix, seen),
     leaseAgeMs: (seen) => leaseAgeMs(client, seen),
-    refresh: (timeoutMs) => succeedsWithin(read(), timeoutMs, signal),
+    refresh: (timeoutMs) =>
+      Promise.race([
+        read().then(
+          () => true,
+          () => false,
+        ),
+        pause(timeoutMs, signal).then(() => false),
+      ]),
     subscribe(callback) {
       subscribers.add(callback)
       return () => subscribers.delete(callback)
@@ -110,8 +117,11 @@ export function watchCluster(
   }
 }
 
-/** One at a time; a wish during a read makes one more, as the answer may be older than the wish. */
-function coalesce(readOnce: () => Promise<void>): () => Promise<void> {
+/**
+ * One read at a time; a wish during a read makes one more, as the answer may be older than the
+ * wish.
+ */
+function oneAtATime(readOnce: () => Promise<void>): () => Promise<void> {
   let reading: Promise<void> | undefined
   let again = false
   return () => {
@@ -129,18 +139,6 @@ function coalesce(readOnce: () => Promise<void>): () => Promise<void> {
     })
     return reading
   }
-}
-
-function succeedsWithin(
-  work: Promise<void>,
-  timeoutMs: number,
-  signal: AbortSignal,
-): Promise<boolean> {
-  const ended = work.then(
-    () => true,
-    () => false,
-  )
-  return Promise.race([ended, pause(timeoutMs, signal).then(() => false)])
 }
 
 async function rereadLoop(read: () => Promise<void>, signal: AbortSignal): Promise<void> {

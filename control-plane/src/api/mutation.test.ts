@@ -121,7 +121,7 @@ test('a key belongs to one user and one request', async () => {
   assert.equal(await countMade(), 2)
 })
 
-test('work that fails leaves neither effect nor key: the next try is a first one', async () => {
+test('work that fails leaves neither its effect nor the key: the next try is a first', async () => {
   const fail = async () => {
     throw new Error('half-way')
   }

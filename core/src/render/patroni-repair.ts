@@ -31,7 +31,8 @@ def _repair():
         retry.deadline = retry.stoptime - time.time()
         if retry.deadline < 1:
             raise Etcd3Error('update_leader timeout')
-        # Ours under an older lease: only if nobody touched it since. Otherwise: only if there is none.
+        # Ours under an older lease: only if nobody has touched it since.
+        # Otherwise: only if there is none.
         own = leader is not None and leader.name == self._name
         expected = {'mod_revision': leader.index} if own else {'create_revision': 0}
         try:

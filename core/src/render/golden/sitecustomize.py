@@ -23,12 +23,14 @@ def _repair():
         retry.deadline = retry.stoptime - time.time()
         if retry.deadline < 1:
             raise Etcd3Error('update_leader timeout')
-        # Ours under an older lease: only if nobody has touched it since. Otherwise: only if there is none.
+        # Ours under an older lease: only if nobody has touched it since.
+        # Otherwise: only if there is none.
         own = leader is not None and leader.name == self._name
         expected = {'mod_revision': leader.index} if own else {'create_revision': 0}
         try:
             return bool(self._run_and_handle_exceptions(
-                self._client.put, self.leader_path, self._name, self._lease, retry=_retry, **expected))
+                self._client.put, self.leader_path, self._name, self._lease,
+                retry=_retry, **expected))
         except ReturnFalseException:
             return False
 
