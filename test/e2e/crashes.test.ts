@@ -2,8 +2,8 @@
 // was doing ends as if nothing had happened, with nothing left over. Every fault point is tried;
 // the points come from what an undisturbed run did, so a new step is covered by itself.
 import assert from 'node:assert/strict'
-import { after, before, test } from 'node:test'
-import type { ClusterAccepted, OperationAccepted } from '@howdah/core/contract/clusters.ts'
+import { after, afterEach, before, test } from 'node:test'
+import type { Cluster, ClusterAccepted, OperationAccepted } from '@howdah/core/contract/clusters.ts'
 import type { Operation } from '@howdah/core/contract/operations.ts'
 import { createCluster } from '../../control-plane/src/operations/create-cluster.ts'
 import { deleteCluster } from '../../control-plane/src/operations/delete-cluster.ts'
@@ -130,6 +130,14 @@ before(async () => {
 
 after(async () => {
   await platform?.stop()
+})
+
+// What a test that failed left behind must not make the next ones fail, too.
+afterEach(async () => {
+  for (const query of ['', '?deleted=true']) {
+    const { body } = await platform.api<{ data: Cluster[] }>('GET', `/v1/clusters${query}`)
+    for (const { name } of body.data) await observe(name, deleteRequest(name, true))
+  }
 })
 
 test('an undisturbed run of each operation leaves what it should', async () => {
