@@ -56,6 +56,15 @@ const EXPECTED_ACCESS: Record<string, Access> = {
   'GET /v1/clusters/{cluster}/ca': 'read',
   'GET /v1/parameters': 'read',
   'POST /v1/clusters/{cluster}/undelete': 'operate',
+  'POST /v1/clusters/{cluster}/switchover': 'operate',
+  'POST /v1/clusters/{cluster}/failover': 'operate',
+  'GET /v1/clusters/{cluster}/failovers': 'read',
+  'POST /v1/clusters/{cluster}/restart': 'operate',
+  'POST /v1/clusters/{cluster}/scale': 'operate',
+  'POST /v1/clusters/{cluster}/pause': 'operate',
+  'POST /v1/clusters/{cluster}/resume': 'operate',
+  'POST /v1/clusters/{cluster}/game-days': 'operate',
+  'GET /v1/clusters/{cluster}/drills': 'read',
   'GET /v1/clusters/{cluster}/databases': 'read',
   'POST /v1/clusters/{cluster}/databases': 'operate',
   'DELETE /v1/clusters/{cluster}/databases/{database}': 'operate',
@@ -94,6 +103,7 @@ before(async () => {
   }
   await platform.api('POST', '/v1/users', { name: PRESENT['user'], role: 'viewer' })
   await platform.createCluster('demo', { instances: 1 })
+  await platform.createCluster(VICTIM, { instances: 1 })
 })
 after(async () => {
   agent.destroy()
@@ -317,8 +327,11 @@ const PRESENT: Record<string, string> = {
   database: 'app',
 }
 
+/** Routes that may take a cluster away for a while: others could rightly say 503 of it then. */
+const DISRUPTIVE = /\/(switchover|failover|restart|scale|pause|resume|game-days)$/
+const VICTIM = 'victim'
+
 const REFERENCES = [
-  'demo',
   'host-1',
   'app',
   'clu_00000000000000000000000000',
@@ -346,8 +359,9 @@ const odd = fc.oneof(
   { arbitrary: hostileText(80).map(encodeURIComponent), weight: 1 },
 )
 
-function referenceTo(parameter: string): fc.Arbitrary<string> {
-  const present = PRESENT[parameter]
+function referenceTo(parameter: string, route: ApiRoute): fc.Arbitrary<string> {
+  const isVictim = parameter === 'cluster' && DISRUPTIVE.test(route.path)
+  const present = isVictim ? VICTIM : PRESENT[parameter]
   if (present === undefined) return odd
   return fc.oneof({ arbitrary: fc.constant(present), weight: 2 }, odd)
 }
@@ -375,7 +389,7 @@ function pathOf(route: ApiRoute): fc.Arbitrary<string> {
   const names = [...Object.keys(route.query), 'unknown', '__proto__', 'limit', 'limit[]']
   const query = fc.array(fc.tuple(fc.constantFrom(...names), queryValue), { maxLength: 3 })
   const references = fc.record(
-    Object.fromEntries(route.pathParameters.map((name) => [name, referenceTo(name)])),
+    Object.fromEntries(route.pathParameters.map((name) => [name, referenceTo(name, route)])),
   )
   return fc.tuple(references, query).map(([values, pairs]) => {
     const filled = route.path.replaceAll(/\{(\w+)\}/g, (_, name: string) => values[name] ?? '')

@@ -50,24 +50,14 @@ interface Reply {
 
 let platform: TestPlatform
 let cluster: TestCluster
-let admin: pg.Client
 const agent = new https.Agent({ keepAlive: true })
 
 before(async () => {
   platform = await startPlatform({ subnet: SUBNET, hosts: 1 })
   cluster = await platform.createCluster('demo', { instances: 1 })
-  // As the agent does it: PostgreSQL knows us by our operating system user.
-  admin = new pg.Client({
-    host: join(platform.home, 'hosts/host-1/run'),
-    port: cluster.cluster.instances[0]?.port ?? 0,
-    user: 'postgres',
-    database: 'postgres',
-  })
-  await admin.connect()
 })
 after(async () => {
   agent.destroy()
-  await admin?.end()
   await platform?.stop()
   await rm(CANARY, { force: true })
 })
@@ -106,8 +96,27 @@ async function succeeds(reply: Reply): Promise<void> {
   assert.equal(await outcome(reply), 'succeeded')
 }
 
+/**
+ * As the agent does it: PostgreSQL knows us by our operating system user. A session per question, as
+ * a change of a parameter may restart PostgreSQL.
+ */
+async function ask<Row extends pg.QueryResultRow>(query: string, params: unknown[] = []) {
+  const client = new pg.Client({
+    host: join(platform.home, 'hosts/host-1/run'),
+    port: cluster.cluster.instances[0]?.port ?? 0,
+    user: 'postgres',
+    database: 'postgres',
+  })
+  await client.connect()
+  try {
+    return await client.query<Row>(query, params)
+  } finally {
+    await client.end()
+  }
+}
+
 async function column(query: string): Promise<string[]> {
-  const { rows } = await admin.query<{ name: string }>(query)
+  const { rows } = await ask<{ name: string }>(query)
   return rows.map(({ name }) => name)
 }
 const roleNames = () => column('select rolname as name from pg_roles order by oid')
@@ -174,7 +183,7 @@ test(`a role and its database live under any name and password (seed ${SEED})`, 
       assert.equal(created.body['credentials'], undefined, 'a password that was given is repeated')
       assert.deepEqual(await roleNames(), [...roles, role])
       assert.ok((await apiNames('roles')).includes(role))
-      const { rows } = await admin.query(
+      const { rows } = await ask(
         `select rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls as strong
          from pg_roles where rolname = $1`,
         [role],
@@ -239,7 +248,7 @@ test('a database for an owner that is not there fails and leaves nothing', async
 
 /** What Patroni wrote for PostgreSQL: the whole structure that a hostile value could change. */
 async function fileSettings(): Promise<Map<string, string>> {
-  const { rows } = await admin.query<{ name: string; setting: string; error: string | null }>(
+  const { rows } = await ask<{ name: string; setting: string; error: string | null }>(
     'select lower(name) as name, setting, error from pg_file_settings order by seqno',
   )
   const refused = rows.filter(({ error, name }) => error !== null && !isRestart(name))
