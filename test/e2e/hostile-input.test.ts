@@ -97,8 +97,8 @@ async function succeeds(reply: Reply): Promise<void> {
 }
 
 /**
- * As the agent does it: PostgreSQL knows us by our operating system user. A session per question, as
- * a change of a parameter may restart PostgreSQL.
+ * As the agent does it: PostgreSQL knows us by our operating system user. A session per question,
+ * as a change of a parameter may restart PostgreSQL.
  */
 async function ask<Row extends pg.QueryResultRow>(query: string, params: unknown[] = []) {
   const client = new pg.Client({

@@ -71,6 +71,8 @@ export interface ClusterHearing {
    * For each other host that is heard itself: how long it and `hostId` have not heard each other.
    */
   othersSilentMs(hostId: string): number[]
+  /** Another sign of life than a heartbeat: the host counts as heard now. */
+  noteAlive(hostId: string): void
   /** How many of the other hosts are heard. */
   heardCount(): number
   otherCount: number
@@ -157,6 +159,10 @@ function hearingOf(member: Member, ownId: string): ClusterHearing {
   return {
     otherCount: member.others.length,
     silentMs: (hostId) => Math.max(silentMsOf(member, hostId), saysSilentMs(hostId, ownId)),
+    noteAlive(hostId) {
+      const sequence = member.peers.get(hostId)?.sequence ?? 0
+      member.peers.set(hostId, { heardMs: performance.now(), sequence, silent: {} })
+    },
     heardCount: () => member.others.filter((peer) => isFresh(peer.hostId)).length,
     othersSilentMs: (hostId) =>
       member.others

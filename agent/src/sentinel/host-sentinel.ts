@@ -8,6 +8,7 @@ import type { Logger } from 'pino'
 import type { ClusterWatch, LeaderKey } from '../dcs/cluster-watch.ts'
 import type { EventStore } from '../event-store.ts'
 import { pause } from '../wake.ts'
+import { answersAsPostgres } from './answering.ts'
 import type { ClusterHearing } from './heartbeats.ts'
 
 const POLL_MS = 100
@@ -23,16 +24,43 @@ export interface HostSentinelNeeds {
 }
 
 export async function runHostSentinel(needs: HostSentinelNeeds): Promise<void> {
-  const { cluster, watch, hearing, hostId, signal, log } = needs
+  await Promise.all([judgeLeaderHost(needs), askLeaderHost(needs)])
+}
+
+/** The instance that leads, when it is on another host than this. */
+function remoteLeader({ watch, cluster, hostId }: HostSentinelNeeds) {
+  const name = watch.view()?.leader?.name
+  const instance = cluster.instances.find((candidate) => candidate.name === name)
+  return instance === undefined || instance.hostId === hostId ? undefined : instance
+}
+
+/**
+ * A host that falls silent is asked through its PostgreSQL, well before the limit: an agent that is
+ * restarted must not cost anybody the leader.
+ */
+async function askLeaderHost(needs: HostSentinelNeeds): Promise<void> {
+  const { cluster, hearing, signal } = needs
+  const askAfterMs = SENSITIVITY_LIMITS[cluster.sensitivity].hostSilenceMs / 3
+  while (!signal.aborted) {
+    await pause(POLL_MS, signal)
+    const instance = remoteLeader(needs)
+    if (instance === undefined || hearing.silentMs(instance.hostId) < askAfterMs) continue
+    const answered = await answersAsPostgres(instance.address, instance.postgresPort)
+    if (answered) hearing.noteAlive(instance.hostId)
+  }
+}
+
+async function judgeLeaderHost(needs: HostSentinelNeeds): Promise<void> {
+  const { cluster, watch, hearing, signal, log } = needs
   const limitMs = SENSITIVITY_LIMITS[cluster.sensitivity].hostSilenceMs
   let said = ''
   while (!signal.aborted) {
     await pause(POLL_MS, signal)
     const view = watch.view()
     const leader = view?.leader
-    const instance = cluster.instances.find((candidate) => candidate.name === leader?.name)
+    const instance = remoteLeader(needs)
     if (view === undefined || leader === undefined || instance === undefined) continue
-    if (instance.hostId === hostId || hearing.silentMs(instance.hostId) < limitMs) {
+    if (hearing.silentMs(instance.hostId) < limitMs) {
       said = ''
       continue
     }
