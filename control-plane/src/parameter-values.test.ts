@@ -8,6 +8,7 @@ import {
   parseParameter,
   requiresRestart,
 } from '@howdah/core/parameters.ts'
+import { sharedMemoryBytes } from '@howdah/core/shared-memory.ts'
 import type pg from 'pg'
 import { startPostgres, type TestPostgres } from './testing/start-postgres.ts'
 
@@ -95,5 +96,34 @@ test('PostgreSQL knows every time zone that we accept', async () => {
       continue
     }
     await client.query("select set_config('TimeZone', $1, false)", [value])
+  }
+})
+
+const MEMORY_SAMPLES: Record<string, string>[] = [
+  {},
+  { shared_buffers: '16MB' },
+  { shared_buffers: '16GB', wal_buffers: '1GB' },
+  { shared_buffers: '1TB', max_connections: '500' },
+  { max_connections: '10000' },
+  { max_connections: '2000', max_locks_per_transaction: '1000' },
+  { max_connections: '10000', max_locks_per_transaction: '100000' },
+  { max_connections: '5000', max_pred_locks_per_transaction: '500' },
+  { max_connections: '3000', track_activity_query_size: '1048576' },
+  { max_prepared_transactions: '10000', max_worker_processes: '1024' },
+]
+
+test('the shared memory that we expect is what PostgreSQL takes, within a quarter', async (t) => {
+  const { rows } = await client.query("select from pg_settings where name = 'shared_memory_size'")
+  if (rows.length === 0) return t.skip('this PostgreSQL cannot tell: it is older than 15')
+  // It tells so only of a directory in which no PostgreSQL runs.
+  const idle = `${postgres.dataDirectory}-idle`
+  await postgres.runProgram('initdb', ['-D', idle, '--no-sync', '--auth=trust'])
+  for (const sample of MEMORY_SAMPLES) {
+    const values = { shared_buffers: '128MB', max_connections: '100', ...sample }
+    const settings = Object.entries(values).flatMap(([name, value]) => ['-c', `${name}=${value}`])
+    const args = ['-D', idle, '-C', 'shared_memory_size', ...settings]
+    const real = Number((await postgres.runProgram('postgres', args)).stdout) * 1024 * 1024
+    const ratio = sharedMemoryBytes(new Map(Object.entries(values))) / real
+    assert.ok(ratio > 0.75 && ratio < 1.25, `${JSON.stringify(sample)}: ${ratio}`)
   }
 })

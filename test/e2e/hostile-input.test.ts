@@ -382,6 +382,21 @@ test('no setting for applications keeps the platform or a login from working', a
   await succeeds(await call('PATCH', '/v1/clusters/demo', { parameters: {} }, '*'))
 })
 
+test('parameters with which PostgreSQL could not start again are refused', async () => {
+  const impossible = [
+    { shared_buffers: '4TB' },
+    { max_connections: 10_000, max_locks_per_transaction: 100_000 },
+    { max_connections: 10_000, track_activity_query_size: 1_048_576 },
+    { timezone: 'Asia/Nowhere' },
+  ]
+  for (const parameters of impossible) {
+    const changed = await call('PATCH', '/v1/clusters/demo', { parameters }, '*')
+    assert.equal(changed.status, 422, JSON.stringify(parameters))
+    const created = await call('POST', '/v1/clusters', { name: 'never', instances: 1, parameters })
+    assert.equal(created.status, 422, JSON.stringify(parameters))
+  }
+})
+
 test('clusters, hosts and users with hostile names are refused, and nothing is made', async () => {
   const count = async () => {
     const lists = ['clusters', 'hosts', 'users'].map((kind) => call('GET', `/v1/${kind}?limit=200`))

@@ -66,7 +66,9 @@ export function shapeOf(found: Inventory, clusterName: string): Inventory {
     line
       .replaceAll(new RegExp(`\\b${clusterName}\\b`, 'g'), 'NAME')
       .replaceAll(/\b(clu|ins|gwy)_[0-9a-z]{26}/g, '$1_ID')
-  return mapLists(found, (lines) => lines.map(shape).sort())
+  // Patroni writes this key when it has news: whether it is there is a matter of moments.
+  const isLasting = (line: string) => !/^key .*\/status$/.test(line)
+  return mapLists(found, (lines) => lines.filter(isLasting).map(shape).sort())
 }
 
 /** One line per difference; none when they are the same. */

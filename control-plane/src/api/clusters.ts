@@ -16,8 +16,15 @@ import { PageQuery, pageOf, ResourceRef } from '@howdah/core/contract/resource.t
 import { HowdahError } from '@howdah/core/errors.ts'
 import { parseResourceName } from '@howdah/core/names.ts'
 import { PARAMETER_RULES, parseParameters, requiresRestart } from '@howdah/core/parameters.ts'
+import type { HostFacts } from '@howdah/core/protocol.ts'
 import { generatePassword } from '@howdah/core/scram.ts'
-import type { InstanceShare } from '@howdah/core/sizing.ts'
+import { requireSharedMemory } from '@howdah/core/shared-memory.ts'
+import {
+  clusterParameters,
+  INSTANCE_SLOTS_PER_HOST,
+  type InstanceShare,
+  instanceShare,
+} from '@howdah/core/sizing.ts'
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { showCluster, showClusters } from '../clusters/cluster-view.ts'
@@ -99,6 +106,13 @@ function chooseVersion(hosts: readonly HostRow[], wanted: string | undefined): s
   return chosen
 }
 
+/** Of the hosts that get instances first; of all that are online where there is none of those. */
+function candidateFacts(hosts: readonly HostRow[]): HostFacts[] {
+  const online = hosts.filter((host) => hostState(host) === 'online' && host.facts !== null)
+  const data = online.filter((host) => host.role === 'data')
+  return (data.length > 0 ? data : online).flatMap(({ facts }) => facts ?? [])
+}
+
 async function parseCreate(
   tx: Queryable,
   body: Type.Static<typeof ClusterCreate>,
@@ -112,14 +126,19 @@ async function parseCreate(
   if (durability === 'strict' && instances === 1) {
     throw new HowdahError('bad-request', 'durability strict needs at least two instances')
   }
+  const hosts = await listHosts(tx)
+  const postgresVersion = chooseVersion(hosts, body.postgres_version)
+  const parameters = parseParameters(body.parameters ?? {})
+  const share = instanceShare(candidateFacts(hosts), INSTANCE_SLOTS_PER_HOST)
+  requireSharedMemory(clusterParameters(share, parameters), share)
   return {
-    postgres_version: chooseVersion(await listHosts(tx), body.postgres_version),
+    postgres_version: postgresVersion,
     instances,
     gateways: body.gateways ?? 1,
     durability,
     sensitivity: body.sensitivity ?? 'balanced',
     maintenance: false,
-    parameters: parseParameters(body.parameters ?? {}),
+    parameters,
     labels: body.labels ?? {},
   }
 }
@@ -285,6 +304,9 @@ async function changeSpec(
     ...row.spec,
     ...change,
     ...(change.parameters === undefined ? {} : { parameters: parseParameters(change.parameters) }),
+  }
+  if (change.parameters !== undefined && row.share !== null) {
+    requireSharedMemory(parametersOf(spec, row.share), row.share)
   }
   const changed = await updateClusterSpec(tx, row.id, row.version, spec)
   if (changed === undefined) throw new HowdahError('version-mismatch', 'changed meanwhile')
