@@ -22,8 +22,11 @@ const WRITABLE_POLL_MS = 5
 const CONNECT_TIMEOUT_MS = 1000
 const ASK_TIMEOUT_MS = 1000
 /** What HAProxy has is compared with what it should have this often: it may have been restarted. */
-const RESYNC_MS = 500
+const RESYNC_MS = 200
+/** A view of the dcs that is older does not say that nobody leads. */
+const FRESH_VIEW_MS = 2000
 const HISTORY_TIMEOUT_MS = 10_000
+const RELOAD_MS_MAX = 3000
 
 export interface LeaderSwitch {
   gatewayId: string
@@ -49,7 +52,7 @@ interface Needs {
 }
 
 export function startLeaderSwitch(needs: Needs): LeaderSwitch {
-  const { cluster, gateway, watch, log } = needs
+  const { cluster, gateway, watch, log, signal } = needs
   const socket = join(needs.rootPath, gateway.socket)
   const writePooler: PoolerAddress = { address: gateway.address, port: gateway.writePort }
   const readPooler: PoolerAddress = { address: gateway.address, port: gateway.readPort }
@@ -97,7 +100,11 @@ export function startLeaderSwitch(needs: Needs): LeaderSwitch {
     gatewayId: gateway.id,
     hold: (pauseTimeoutMs, holdMsMax) =>
       hold.start(watch.view()?.leader?.name ?? '', pauseTimeoutMs, holdMsMax),
-    release: () => hold.release('asked'),
+    async release() {
+      // HAProxy may have been reloaded meanwhile: nobody is let go before it points right again.
+      if (pointsTo !== undefined) await pointSurely(() => point(pointsTo), signal)
+      return hold.release('asked')
+    },
     drain: drains.drain,
     done,
   }
@@ -134,6 +141,19 @@ async function tellChange(
   })
 }
 
+/** A HAProxy that is being reloaded has no socket for a moment. */
+async function pointSurely(point: () => Promise<void>, signal: AbortSignal): Promise<void> {
+  const deadlineMs = performance.now() + RELOAD_MS_MAX
+  while (!signal.aborted) {
+    const done = await point().then(
+      () => true,
+      () => performance.now() > deadlineMs,
+    )
+    if (done) return
+    await pause(WRITABLE_POLL_MS * 4, signal)
+  }
+}
+
 async function reconnect(cluster: WatchedCluster, pooler: PoolerAddress): Promise<void> {
   const adminConsole = await openConsole(cluster, pooler)
   await adminConsole.reconnect().finally(() => adminConsole.close())
@@ -167,7 +187,7 @@ async function followLeader(
       } else if (
         leader === undefined &&
         pointsTo() !== undefined &&
-        watch.silentMs() < RESYNC_MS * 4
+        watch.silentMs() < FRESH_VIEW_MS
       ) {
         // Nobody leads: new connections wait in the pooler rather than meet a dying instance.
         const gone = pointsTo() as string

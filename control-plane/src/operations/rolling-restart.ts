@@ -12,6 +12,7 @@ import { handOver, holdGateways, preflight, releaseGateways } from './hand-over.
 import type { OperationContext, StepContext, StepPlan } from './operation.ts'
 
 const RESTART_TIMEOUT_MS = 120_000
+const START_TIMEOUT_SECONDS = 60
 const DRAIN_WAIT_MS = 10_000
 const DRAIN_MS_MAX = 120_000
 
@@ -171,7 +172,8 @@ async function restartInstance(step: StepContext, name: string): Promise<void> {
       password: secrets.get('rest') ?? '',
       method: 'POST',
       path: '/restart',
-      body: {},
+      // Without one Patroni answers for a leader at once that it is "still in progress".
+      body: { timeout: START_TIMEOUT_SECONDS },
     },
   })
   if (result.status !== 200) {

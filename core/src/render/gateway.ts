@@ -14,6 +14,8 @@ const READ_LAG_BYTES_MAX = 16 * 1024 * 1024
  * what the switch did.
  */
 const LEADER_CHECK = 'fall 4 rise 3 on-marked-down shutdown-sessions'
+/** Longer than an agent takes to point HAProxy again, shorter than anybody's patience. */
+const HOLD_MS = 400
 const CLIENT_CONNECTIONS_MAX = 2000
 /** Connections that the pools leave to direct sessions, Patroni, replicas and people. */
 const CONNECTIONS_RESERVED = 20
@@ -72,14 +74,18 @@ export function renderHaproxy(cluster: RenderCluster, gateway: RenderGateway): s
     '  stats hide-version',
     'listen write',
     `  bind ${bind(gateway.ports.writeDirect)}`,
-    // A HAProxy that has just started takes every server for healthy until its first check: as long
-    // as it is not sure of one leader it lets nobody in, and the pooler tries again.
-    '  tcp-request connection reject if { nbsrv(write) gt 1 }',
+    // Just started or reloaded, HAProxy takes every server for healthy until its first check, and
+    // between two leaders none is: whoever comes then waits a moment instead of being turned away.
+    `  tcp-request inspect-delay ${HOLD_MS}ms`,
+    '  tcp-request content accept if { nbsrv(write) eq 1 }',
+    '  tcp-request content reject if WAIT_END',
     ...check('/primary', LEADER_CHECK),
     ...servers,
     'frontend read',
     `  bind ${bind(gateway.ports.readDirect)}`,
-    '  tcp-request connection reject if { nbsrv(replicas) eq 0 } { nbsrv(leader) gt 1 }',
+    `  tcp-request inspect-delay ${HOLD_MS}ms`,
+    '  tcp-request content accept if { nbsrv(replicas) gt 0 } || { nbsrv(leader) eq 1 }',
+    '  tcp-request content reject if WAIT_END',
     '  use_backend replicas if { nbsrv(replicas) gt 0 }',
     '  default_backend leader',
     'backend replicas',
