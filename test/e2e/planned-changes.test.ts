@@ -186,7 +186,7 @@ test('all instances restart, one after the other, and no client fails', async ()
 
 test('a parameter that needs a restart is applied without a failed transaction', async () => {
   await underLoad(async () => {
-    const body = { parameters: { max_connections: 90, work_mem: '9MB' } }
+    const body = { parameters: { max_connections: 110, work_mem: '9MB' } }
     const headers = { 'if-match': '*' }
     return finish(
       await platform.api<OperationAccepted>('PATCH', '/v1/clusters/demo', body, headers),
@@ -198,7 +198,7 @@ test('a parameter that needs a restart is applied without a failed transaction',
      where name in ('max_connections', 'work_mem') order by 1`,
   )
   assert.deepEqual(rows, [
-    { name: 'max_connections', setting: '90' },
+    { name: 'max_connections', setting: '110' },
     { name: 'work_mem', setting: '9216' },
   ])
 })

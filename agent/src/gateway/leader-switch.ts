@@ -10,7 +10,7 @@ import type { ClusterWatch } from '../dcs/cluster-watch.ts'
 import type { EventStore } from '../event-store.ts'
 import { pause } from '../wake.ts'
 import { type HoldReport, makeClientHold, resumeSurely } from './client-hold.ts'
-import { commandHaproxy, cutCommands, switchCommands } from './haproxy-runtime.ts'
+import { commandHaproxy, cutCommands, readerCommands, switchCommands } from './haproxy-runtime.ts'
 import { openConsole, type PoolerAddress } from './pgbouncer-admin.ts'
 import { makeReplicaDrains, type ReplicaDrains } from './replica-drain.ts'
 
@@ -76,6 +76,7 @@ export function startLeaderSwitch(needs: Needs): LeaderSwitch {
     // A key that went from hand to hand: nobody was seen to be gone in between.
     if (pointsTo !== undefined) lostMs = performance.now()
     await point(leader)
+    await commandHaproxy(socket, readerCommands(servers, leader, drains.drained()))
     lastLeader = leader
     const held = hold.heldSinceMs()
     await hold.onWritable(leader)

@@ -18,6 +18,8 @@ export interface DrainRequest {
 export interface ReplicaDrains {
   /** Sessions that are left on the instance, after waiting for them at most `waitMs`. */
   drain(request: DrainRequest): Promise<{ sessions: number }>
+  /** Instances that are drained now. */
+  drained(): ReadonlySet<string>
   endAll(): Promise<void>
 }
 
@@ -58,6 +60,7 @@ export function makeReplicaDrains(
       }
       return { sessions }
     },
+    drained: () => new Set(timers.keys()),
     async endAll() {
       for (const { name } of cluster.instances) await putBack(name)
     },

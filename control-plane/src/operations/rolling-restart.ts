@@ -20,7 +20,7 @@ export const ROLLING_RESTART_STEPS: readonly StepPlan[] = [
   { name: 'restart-replicas', title: 'restarts the replicas, one after the other' },
   { name: 'hand-over', title: 'holds the clients and changes the leader' },
   { name: 'restart-former-leader', title: 'restarts the former leader' },
-  { name: 'lower-limits', title: 'restarts the leader first, for limits that became lower' },
+  { name: 'check-limits', title: 'looks whether anything still waits for a restart' },
 ]
 
 /** Which instances: all, those that wait for a restart, or one. */
@@ -59,29 +59,21 @@ export async function rollingRestart<Input>(
     if (handed) await restartReplica(context, plan.leader)
     else await restartAlone(context, plan.leader)
   })
-  await step('lower-limits', lowerLimits)
+  await step('check-limits', sayWhatWaits)
 }
 
 /**
  * A replica must not have lower limits (max_connections and its like) than its leader, so Patroni
- * keeps the old ones on it until the leader has restarted with the new: then the leader goes first,
- * its clients held meanwhile.
+ * keeps the old ones on it until the leader itself has restarted with the new. One after the other
+ * with hand-overs, no leader ever does: such a limit stays as it was, and that is said.
  */
-async function lowerLimits(step: StepContext): Promise<void> {
-  const pending = async () => {
-    const hosts = await hostsById(step.database)
-    const rows = await instancesOf(step)
-    const leader = leaderOf(hosts, rows)
-    const waiting = rows.filter((row) => patroniOf(hosts, row)?.pendingRestart === true)
-    return { leader, waiting: waiting.map((row) => row.name) }
-  }
-  const { leader, waiting } = await pending()
-  if (leader === undefined || !waiting.includes(leader.name)) return
-  await step.say(`restarts ${leader.name}, the leader`)
-  await restartAlone(step, leader.name)
-  for (const name of waiting) {
-    if (name !== leader.name) await restartReplica(step, name)
-  }
+async function sayWhatWaits(step: StepContext): Promise<void> {
+  const hosts = await hostsById(step.database)
+  const rows = await instancesOf(step)
+  const waiting = rows.filter((row) => patroniOf(hosts, row)?.pendingRestart === true)
+  if (waiting.length === 0) return step.say('nothing waits for a restart')
+  const names = waiting.map((row) => row.name).join(', ')
+  await step.say(`a limit that became lower stays as it was on ${names}: pause, restart, resume`)
 }
 
 async function instancesOf({ database, clusterId }: StepContext): Promise<InstanceRow[]> {
