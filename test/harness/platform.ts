@@ -242,7 +242,7 @@ async function explain(home: string): Promise<string> {
   return `logs are in ${log} and ${home}/hosts/*/log; they end with:\n${tails.join('\n')}`
 }
 
-/** What an agent says every time that it takes a spec or ends a task tells nothing about a failure. */
+/** What an agent says whenever it takes a spec or ends a task tells nothing about a failure. */
 const NOT_ROUTINE = /^(?!.*(spec applied|service changed|task ended))/
 
 async function tailOf(path: string, wanted: RegExp): Promise<string> {
