@@ -9,7 +9,12 @@ import { createCluster } from '../../control-plane/src/operations/create-cluster
 import { deleteCluster } from '../../control-plane/src/operations/delete-cluster.ts'
 import { dieAlong, type Request, submit } from '../harness/crash.ts'
 import { differences, type Inventory, inventory, shapeOf } from '../harness/inventory.ts'
-import { readCluster, startPlatform, type TestPlatform } from '../harness/platform.ts'
+import {
+  explainFailures,
+  readCluster,
+  startPlatform,
+  type TestPlatform,
+} from '../harness/platform.ts'
 import { until } from '../harness/until.ts'
 
 const MOMENTS = ['before', 'after', 'recorded'] as const
@@ -131,6 +136,8 @@ before(async () => {
 after(async () => {
   await platform?.stop()
 })
+
+explainFailures(() => platform)
 
 // What a test that failed left behind must not make the next ones fail, too.
 afterEach(async () => {

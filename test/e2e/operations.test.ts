@@ -19,7 +19,12 @@ import { endpointOf, refusal, type SqlTarget, type TestCluster } from '../harnes
 import { followEvents } from '../harness/events.ts'
 import { commandHostService } from '../harness/host.ts'
 import { connectPlatformDb, differences, inventory } from '../harness/inventory.ts'
-import { readCluster, startPlatform, type TestPlatform } from '../harness/platform.ts'
+import {
+  explainFailures,
+  readCluster,
+  startPlatform,
+  type TestPlatform,
+} from '../harness/platform.ts'
 import { until } from '../harness/until.ts'
 
 const OPERATION_TIMEOUT_MS = 120_000
@@ -37,6 +42,8 @@ before(async () => {
 after(async () => {
   await platform?.stop()
 })
+
+explainFailures(() => platform)
 
 async function finish(reply: { status: number; body: OperationAccepted }): Promise<Operation> {
   assert.equal(reply.status, 202, JSON.stringify(reply.body))

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict'
 import { after, before, beforeEach, test } from 'node:test'
 import type { Cluster } from '@howdah/core/contract/clusters.ts'
 import type { Host } from '@howdah/core/contract/hosts.ts'
+import { requestApi } from '../harness/api.ts'
 import type { TestCluster } from '../harness/cluster.ts'
 import { controlPlanePid } from '../harness/crash.ts'
 import {
@@ -15,7 +16,8 @@ import {
   rebootHost,
   serviceProcess,
 } from '../harness/host.ts'
-import { startPlatform, type TestPlatform } from '../harness/platform.ts'
+import { connectPlatformDb } from '../harness/inventory.ts'
+import { explainFailures, startPlatform, type TestPlatform } from '../harness/platform.ts'
 import { until } from '../harness/until.ts'
 import { startWriter, type WriterReport } from '../harness/writer.ts'
 
@@ -39,6 +41,8 @@ before(async () => {
 after(async () => {
   await platform?.stop()
 })
+
+explainFailures(() => platform)
 
 beforeEach(async () => {
   await waitHealthy()
@@ -86,6 +90,24 @@ async function undisturbed(table: string, disturb: () => Promise<void>): Promise
   return report
 }
 
+async function waitDcsSeen(): Promise<void> {
+  const db = await connectPlatformDb(platform)
+  const { rows } = await db
+    .query<{ address: string; port: number }>(
+      `select h.address, i.rest_port as port from instance i join host h on h.id = i.host_id`,
+    )
+    .finally(() => db.end())
+  const sinceEpoch = Date.now() / 1000 + 1
+  for (const { address, port } of rows) {
+    const connection = { api: `https://${address}:${port}`, token: '', ca: alive.caPem }
+    await until(`Patroni at ${address} to reach the dcs`, ANSWER_TIMEOUT_MS, async () => {
+      const { body } = await requestApi<{ dcs_last_seen: number }>(connection, 'GET', '/patroni')
+      const seen = body.dcs_last_seen
+      return seen > sinceEpoch ? { value: true } : { seen: `dcs last seen at ${seen}` }
+    })
+  }
+}
+
 async function assertWrites(purpose: 'write' | 'write-direct'): Promise<void> {
   await until(`the endpoint ${purpose} to take writes`, ANSWER_TIMEOUT_MS, async () => {
     await platform.sql({ cluster: alive, purpose }, 'create temporary table try (line text)')
@@ -119,6 +141,8 @@ test('each dcs member that is killed is back, and no session noticed', async () 
         const isBack = etcd?.ready === true && etcd.pid === pid
         return isBack ? { value: true } : { seen: JSON.stringify(etcd) }
       })
+      // One at a time: the next one only when every Patroni has found its way around this one.
+      await waitDcsSeen()
     }
   })
   assert.deepEqual(report.errors, [])

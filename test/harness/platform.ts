@@ -2,10 +2,11 @@
 // test asks of it. When something is not reached, the error says where the logs are and how they
 // end.
 import { spawn } from 'node:child_process'
-import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
+import { afterEach } from 'node:test'
 import type { ClusterAccepted, ClusterCreate } from '@howdah/core/contract/clusters.ts'
 import type { Operation } from '@howdah/core/contract/operations.ts'
 import type pg from 'pg'
@@ -66,7 +67,7 @@ export interface TestPlatform extends AsyncDisposable {
     query: string,
     params?: unknown[],
   ): Promise<Row[]>
-  /** Where the logs are, and the end of the control plane's. */
+  /** Where the logs are, and the ends of the control plane's and the agents'. */
   explain(): Promise<string>
   /** `howdah down`; fails when a process is left; removes the home. */
   stop(): Promise<void>
@@ -223,10 +224,32 @@ async function down(home: string, environment: Readonly<Record<string, string>>)
   await rm(home, { recursive: true, force: true })
 }
 
+/** What a file's tests should call once: after a test that failed, the logs are shown. */
+export function explainFailures(platform: () => TestPlatform | undefined): void {
+  afterEach(async (context) => {
+    if ('passed' in context && context.passed) return
+    console.log(await platform()?.explain())
+  })
+}
+
 async function explain(home: string): Promise<string> {
   const log = join(home, 'platform/log')
-  const current = join(log, 'control-plane/current')
-  const lines = await readFile(current, 'utf8').catch((error: Error) => error.message)
-  const tail = lines.trimEnd().split('\n').slice(-LOG_LINES).join('\n')
-  return `logs are in ${log} and ${home}/hosts/*/log; the control plane's ends with:\n${tail}`
+  const agents = (await readdir(join(home, 'hosts')).catch(() => [])).sort()
+  const tails = await Promise.all([
+    tailOf(join(log, 'control-plane/current'), /./),
+    ...agents.map((host) => tailOf(join(home, 'hosts', host, 'agent/log/current'), NOT_ROUTINE)),
+  ])
+  return `logs are in ${log} and ${home}/hosts/*/log; they end with:\n${tails.join('\n')}`
+}
+
+/** What an agent says whenever it takes a spec or ends a task tells nothing about a failure. */
+const NOT_ROUTINE = /^(?!.*(spec applied|service changed|task ended))/
+
+async function tailOf(path: string, wanted: RegExp): Promise<string> {
+  const text = await readFile(path, 'utf8').catch((error: Error) => error.message)
+  const lines = text
+    .trimEnd()
+    .split('\n')
+    .filter((line) => wanted.test(line))
+  return [`-- ${path}`, ...lines.slice(-LOG_LINES).map((line) => line.slice(0, 500))].join('\n')
 }
