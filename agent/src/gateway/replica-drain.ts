@@ -7,6 +7,8 @@ import { openConsole, type PoolerAddress } from './pgbouncer-admin.ts'
 
 const LOOK_MS = 50
 const BACKEND = 'replicas'
+/** Where readers can be: on a replica, or on the leader when there was none. */
+const READ_BACKENDS = new Set([BACKEND, 'leader'])
 
 export interface DrainRequest {
   instance: string
@@ -72,8 +74,8 @@ async function countSessions(socket: string, instance: string): Promise<number> 
   const [header = '', ...rows] = (await commandHaproxy(socket, ['show stat'])).split('\n')
   const names = header.replace(/^# /, '').split(',')
   const column = names.indexOf('scur')
-  const row = rows
+  return rows
     .map((line) => line.split(','))
-    .find((fields) => fields[0] === BACKEND && fields[1] === instance)
-  return Number(row?.[column] ?? 0)
+    .filter((fields) => READ_BACKENDS.has(fields[0] ?? '') && fields[1] === instance)
+    .reduce((sum, fields) => sum + Number(fields[column] ?? 0), 0)
 }

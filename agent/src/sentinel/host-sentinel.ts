@@ -54,13 +54,20 @@ async function judgeLeaderHost(needs: HostSentinelNeeds): Promise<void> {
   const { cluster, watch, hearing, signal, log } = needs
   const limitMs = SENSITIVITY_LIMITS[cluster.sensitivity].hostSilenceMs
   let said = ''
+  let claim = { revision: '', sinceMs: 0 }
   while (!signal.aborted) {
     await pause(POLL_MS, signal)
     const view = watch.view()
     const leader = view?.leader
     const instance = remoteLeader(needs)
     if (view === undefined || leader === undefined || instance === undefined) continue
-    if (hearing.silentMs(instance.hostId) < limitMs) {
+    // A key that is won anew is another claim: taken away again at once, its holder would never
+    // learn that it had it, and go on as a leader without a key.
+    if (claim.revision !== leader.createRevision) {
+      claim = { revision: leader.createRevision, sinceMs: performance.now() }
+    }
+    const claimedMs = performance.now() - claim.sinceMs
+    if (Math.min(hearing.silentMs(instance.hostId), claimedMs) < limitMs) {
       said = ''
       continue
     }

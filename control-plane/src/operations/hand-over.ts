@@ -16,6 +16,8 @@ import type { StepContext } from './operation.ts'
 export const TRANSACTION_MS_MAX = 2000
 const PAUSE_TIMEOUT_MS = 2000
 const HOLD_MS_MAX = 15_000
+const DRAIN_WAIT_MS = 5000
+const DRAIN_MS_MAX = 120_000
 const NEW_LEADER_TIMEOUT_MS = 30_000
 
 export interface HandOverReport {
@@ -122,6 +124,8 @@ export async function handOver(
   const leader = await findLeader(step, step.clusterId)
   if (leader === undefined) throw new HowdahError('wrong-state', 'no instance leads now')
   if (leader.instance.name === from) {
+    // Readers that came to the leader while no replica was there would die with its shutdown.
+    await drain(step, from, true)
     await step.say('writes out what is dirty, so that the shutdown is short')
     await runOnLeader(step, 'postgres', [statement('checkpoint')])
     try {
@@ -130,6 +134,8 @@ export async function handOver(
     } catch (error) {
       await releaseGateways(step, gateways)
       throw error
+    } finally {
+      await drain(step, from, false)
     }
   }
   const reports = await releaseGateways(step, gateways)
@@ -182,6 +188,28 @@ export async function releaseGateways(step: StepContext, gateways: readonly Gate
         action: { kind: 'gateway-release', gatewayId: gateway.id },
       }),
     })),
+  )
+}
+
+/** Readers leave the instance at every gateway, or may come back to it. */
+export async function drain(step: StepContext, name: string, draining: boolean): Promise<void> {
+  const gateways = await listGateways(step.database, step.clusterId)
+  await Promise.all(
+    gateways.map((gateway) =>
+      runTask(step, {
+        hostId: gateway.host_id,
+        operationId: step.operationId,
+        timeoutMs: DRAIN_WAIT_MS + 5000,
+        action: {
+          kind: 'gateway-drain',
+          gatewayId: gateway.id,
+          instance: name,
+          drain: draining,
+          waitMs: draining ? DRAIN_WAIT_MS : 0,
+          drainMsMax: DRAIN_MS_MAX,
+        },
+      }),
+    ),
   )
 }
 

@@ -8,13 +8,11 @@ import { readSecrets } from '../db/secrets.ts'
 import { SECRET } from '../hosts/render-input.ts'
 import { runTask } from './agent-task.ts'
 import { waitReplicas } from './bring-up.ts'
-import { handOver, holdGateways, preflight, releaseGateways } from './hand-over.ts'
+import { drain, handOver, holdGateways, preflight, releaseGateways } from './hand-over.ts'
 import type { OperationContext, StepContext, StepPlan } from './operation.ts'
 
 const RESTART_TIMEOUT_MS = 120_000
 const START_TIMEOUT_SECONDS = 60
-const DRAIN_WAIT_MS = 10_000
-const DRAIN_MS_MAX = 120_000
 
 export const ROLLING_RESTART_STEPS: readonly StepPlan[] = [
   { name: 'restart-replicas', title: 'restarts the replicas, one after the other' },
@@ -109,27 +107,6 @@ async function restartReplica(step: StepContext, name: string): Promise<void> {
   } finally {
     await drain(step, name, false)
   }
-}
-
-export async function drain(step: StepContext, name: string, draining: boolean): Promise<void> {
-  const gateways = await listGateways(step.database, step.clusterId)
-  await Promise.all(
-    gateways.map((gateway) =>
-      runTask(step, {
-        hostId: gateway.host_id,
-        operationId: step.operationId,
-        timeoutMs: DRAIN_WAIT_MS + 5000,
-        action: {
-          kind: 'gateway-drain',
-          gatewayId: gateway.id,
-          instance: name,
-          drain: draining,
-          waitMs: draining ? DRAIN_WAIT_MS : 0,
-          drainMsMax: DRAIN_MS_MAX,
-        },
-      }),
-    ),
-  )
 }
 
 /** A cluster of one: its clients wait for as long as the restart takes. */

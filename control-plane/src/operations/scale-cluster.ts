@@ -18,10 +18,9 @@ import { touchHosts } from '../db/hosts.ts'
 import { deleteSecrets } from '../db/secrets.ts'
 import { runTask } from './agent-task.ts'
 import { waitReplicas } from './bring-up.ts'
-import { handOver, preflight } from './hand-over.ts'
+import { drain, handOver, preflight } from './hand-over.ts'
 import type { OperationDefinition, StepContext } from './operation.ts'
 import { issueSecrets, place } from './place.ts'
-import { drain } from './rolling-restart.ts'
 
 const STOP_TIMEOUT_MS = 120_000
 const REMOVE_TIMEOUT_MS = 300_000
