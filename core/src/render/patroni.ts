@@ -18,7 +18,7 @@ import {
   type RenderHost,
   type RenderInstance,
 } from './model.ts'
-import { PATRONI_PATCHES, PATCHES_FILE } from './patroni-patches.ts'
+import { PATCHES_FILE, PATRONI_PATCHES } from './patroni-patches.ts'
 
 const LAG_ON_FAILOVER_BYTES_MAX = 1_048_576
 
