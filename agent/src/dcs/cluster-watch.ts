@@ -37,8 +37,11 @@ export interface ClusterWatch {
   view(): ClusterView | undefined
   /** Milliseconds since the dcs last answered; Infinity before the first answer. */
   silentMs(): number
-  /** Deletes the leader key if it still is the one that was seen. Returns whether it was. */
-  deleteLeaderKey(seen: LeaderKey): Promise<boolean>
+  /**
+   * Deletes the leader key if it still is the one that was seen; with `hostGone` also what its
+   * holder told of itself. Returns whether it was.
+   */
+  deleteLeaderKey(seen: LeaderKey, options?: { hostGone: boolean }): Promise<boolean>
   /** Milliseconds since the leader's lease was refreshed; undefined when nobody can tell. */
   leaseAgeMs(seen: LeaderKey): Promise<number | undefined>
   /** Reads now; false when there was no answer in time. */
@@ -99,7 +102,8 @@ export function watchCluster(
   return {
     view: () => view,
     silentMs: () => performance.now() - answeredMs,
-    deleteLeaderKey: (seen) => deleteLeaderKey(client, dcs.prefix, seen),
+    deleteLeaderKey: (seen, options) =>
+      deleteLeaderKey(client, dcs.prefix, seen, options?.hostGone === true),
     leaseAgeMs: (seen) => leaseAgeMs(client, seen),
     refresh: (timeoutMs) =>
       Promise.race([
@@ -268,8 +272,12 @@ async function deleteLeaderKey(
   client: EtcdClient,
   prefix: string,
   seen: LeaderKey,
+  hostGone: boolean,
 ): Promise<boolean> {
   const key = toBase64(`${prefix}leader`)
+  // Before they race, the others ask each member that is listed how far it came, and wait 2 s for
+  // one that does not even refuse. A Patroni that is alive lists itself again at once.
+  const member = { request_delete_range: { key: toBase64(`${prefix}members/${seen.name}`) } }
   const reply = await client.call('kv/txn', {
     // The revision at which it was made: the same holder that lost and won it again is another
     // claim.
@@ -277,7 +285,7 @@ async function deleteLeaderKey(
       { key, target: 'CREATE', result: 'EQUAL', create_revision: seen.createRevision },
       { key, target: 'VALUE', result: 'EQUAL', value: toBase64(seen.name) },
     ],
-    success: [{ request_delete_range: { key } }],
+    success: [...(hostGone ? [member] : []), { request_delete_range: { key } }],
     failure: [],
   })
   return reply['succeeded'] === true
