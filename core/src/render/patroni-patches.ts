@@ -6,6 +6,11 @@
 // the others rewind to the older timeline (upstream pull requests 2689 and 2693). Newer versions
 // compare.
 //
+// plain_tls: python-etcd puts pyOpenSSL under urllib3 where it is installed. A watch over its sockets
+// cannot be interrupted (its shutdown() takes no argument, Patroni gives it one and swallows the
+// error), so a Patroni whose dcs member freezes goes on with what it knew before: it never learns
+// that nobody leads. Python's own ssl can be interrupted.
+//
 // look_sooner: Patroni looks once a second whether a PostgreSQL that it starts is up. The first
 // look comes after 5 ms, too early for any, so each start costs a second: decision 007.
 
@@ -14,6 +19,11 @@ export const PATCHES_FILE = 'sitecustomize.py'
 
 export const PATRONI_PATCHES = `# Rendered by Howdah; see core/src/render/patroni-patches.ts.
 import sys
+
+
+def plain_tls():
+    # python-etcd goes without what it cannot import.
+    sys.modules.setdefault('urllib3.contrib.pyopenssl', None)
 
 
 def compare_before_leading():
@@ -76,7 +86,7 @@ def look_sooner():
 
 # The helper process that starts a postmaster needs none of this, nor the time to load it.
 if not any('multiprocessing' in word for word in getattr(sys, 'orig_argv', [])):
-    for patch in (compare_before_leading, look_sooner):
+    for patch in (plain_tls, compare_before_leading, look_sooner):
         try:
             patch()
         except Exception as error:

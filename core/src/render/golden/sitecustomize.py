@@ -2,6 +2,11 @@
 import sys
 
 
+def plain_tls():
+    # python-etcd goes without what it cannot import.
+    sys.modules.setdefault('urllib3.contrib.pyopenssl', None)
+
+
 def compare_before_leading():
     from patroni.version import __version__
     if tuple(int(part) for part in __version__.split('.')[:3]) > (3, 0, 2):
@@ -62,7 +67,7 @@ def look_sooner():
 
 # The helper process that starts a postmaster needs none of this, nor the time to load it.
 if not any('multiprocessing' in word for word in getattr(sys, 'orig_argv', [])):
-    for patch in (compare_before_leading, look_sooner):
+    for patch in (plain_tls, compare_before_leading, look_sooner):
         try:
             patch()
         except Exception as error:
