@@ -37,11 +37,8 @@ export interface ClusterWatch {
   view(): ClusterView | undefined
   /** Milliseconds since the dcs last answered; Infinity before the first answer. */
   silentMs(): number
-  /**
-   * Deletes the leader key if it still is the one that was seen; with `hostGone` also what its
-   * holder told of itself. Returns whether it was.
-   */
-  deleteLeaderKey(seen: LeaderKey, options?: { hostGone: boolean }): Promise<boolean>
+  /** Deletes the leader key if it still is the one that was seen. Returns whether it was. */
+  deleteLeaderKey(seen: LeaderKey): Promise<boolean>
   /** Milliseconds since the leader's lease was refreshed; undefined when nobody can tell. */
   leaseAgeMs(seen: LeaderKey): Promise<number | undefined>
   /** Reads now; false when there was no answer in time. */
@@ -96,14 +93,18 @@ export function watchCluster(
 
   const done = Promise.all([
     rereadLoop(quietly, signal),
-    streamLoop(cluster, client, quietly, log, signal),
+    streamLoop({ cluster, client, read: quietly, log, signal }),
   ]).then(() => client.close())
 
   return {
     view: () => view,
     silentMs: () => performance.now() - answeredMs,
-    deleteLeaderKey: (seen, options) =>
-      deleteLeaderKey(client, dcs.prefix, seen, options?.hostGone === true),
+    async deleteLeaderKey(seen) {
+      const deleted = await deleteLeaderKey(client, dcs.prefix, seen)
+      // One that was not there any more: what we know is old.
+      void quietly()
+      return deleted
+    },
     leaseAgeMs: (seen) => leaseAgeMs(client, seen),
     refresh: (timeoutMs) =>
       Promise.race([
@@ -152,37 +153,43 @@ async function rereadLoop(read: () => Promise<void>, signal: AbortSignal): Promi
   }
 }
 
-/** An event is only a reason to read: so there is one way to understand the keys, not two. */
-async function streamLoop(
-  cluster: WatchedCluster,
-  client: EtcdClient,
-  read: () => Promise<void>,
-  log: Logger,
-  signal: AbortSignal,
-): Promise<void> {
-  let tried = 0
+interface Streaming {
+  cluster: WatchedCluster
+  client: EtcdClient
+  read: () => Promise<void>
+  log: Logger
+  signal: AbortSignal
+}
+
+/**
+ * An event is only a reason to read: so there is one way to understand the keys, not two. The
+ * stream goes where calls go: a member that is frozen closes nothing, but calls leave it.
+ */
+async function streamLoop(streaming: Streaming): Promise<void> {
+  const { client, read, log, signal } = streaming
   while (!signal.aborted) {
-    const endpoint = cluster.dcs.endpoints[tried % cluster.dcs.endpoints.length] as string
-    tried += 1
+    const endpoint = client.endpoint()
+    const left = new AbortController()
+    const endLooking = client.onMove(() => left.abort())
     try {
-      await streamOnce(cluster, endpoint, await client.authorization(), read, signal)
+      await streamOnce(streaming, endpoint, AbortSignal.any([signal, left.signal]))
     } catch (error) {
       if (!signal.aborted) log.debug({ error: describeError(error), endpoint }, 'watch ended')
+    } finally {
+      endLooking()
     }
     if (signal.aborted) return
     void read()
-    await pause(STREAM_RETRY_MS, signal)
+    if (!left.signal.aborted) await pause(STREAM_RETRY_MS, signal)
   }
 }
 
-function streamOnce(
-  cluster: WatchedCluster,
+async function streamOnce(
+  { cluster: { dcs }, client, read }: Streaming,
   endpoint: string,
-  authorization: string,
-  onEvent: () => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const { dcs } = cluster
+  const authorization = await client.authorization()
   const agent = makeHttpsAgent({ caPem: dcs.caPem, checkName: true })
   return new Promise<void>((resolve, reject) => {
     const body = JSON.stringify({
@@ -190,15 +197,13 @@ function streamOnce(
     })
     const sent = request(`${endpoint}/v3/watch`, {
       agent,
+      signal,
       method: 'POST',
       headers: {
         'content-type': 'application/json',
         ...(authorization === '' ? {} : { authorization }),
       },
     })
-    const abort = () => sent.destroy(new Error('stopped'))
-    signal.addEventListener('abort', abort, { once: true })
-    sent.on('close', () => signal.removeEventListener('abort', abort))
     sent.on('socket', (socket) => socket.setKeepAlive(true, 1000))
     sent.on('error', reject)
     sent.on('response', (response) => {
@@ -206,7 +211,7 @@ function streamOnce(
         response.resume()
         return reject(new Error(`etcd answered ${response.statusCode}`))
       }
-      response.on('data', onEvent)
+      response.on('data', () => void read())
       response.on('end', resolve)
       response.on('error', reject)
     })
@@ -272,12 +277,8 @@ async function deleteLeaderKey(
   client: EtcdClient,
   prefix: string,
   seen: LeaderKey,
-  hostGone: boolean,
 ): Promise<boolean> {
   const key = toBase64(`${prefix}leader`)
-  // Before they race, the others ask each member that is listed how far it came, and wait 2 s for
-  // one that does not even refuse. A Patroni that is alive lists itself again at once.
-  const member = { request_delete_range: { key: toBase64(`${prefix}members/${seen.name}`) } }
   const reply = await client.call('kv/txn', {
     // The revision at which it was made: the same holder that lost and won it again is another
     // claim.
@@ -285,7 +286,7 @@ async function deleteLeaderKey(
       { key, target: 'CREATE', result: 'EQUAL', create_revision: seen.createRevision },
       { key, target: 'VALUE', result: 'EQUAL', value: toBase64(seen.name) },
     ],
-    success: [...(hostGone ? [member] : []), { request_delete_range: { key } }],
+    success: [{ request_delete_range: { key } }],
     failure: [],
   })
   return reply['succeeded'] === true

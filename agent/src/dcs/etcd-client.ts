@@ -17,6 +17,10 @@ export interface EtcdClient {
   call(path: string, body: Record<string, unknown>): Promise<Record<string, unknown>>
   /** A token for a request that is not a call, such as a watch; empty without authentication. */
   authorization(): Promise<string>
+  /** Where calls go now, without a slash at the end. */
+  endpoint(): string
+  /** Called when calls leave their endpoint for the next; returns how to end that. */
+  onMove(callback: () => void): () => void
   close(): void
 }
 
@@ -56,14 +60,22 @@ export function connectEtcd(
   const agent = makeHttpsAgent({ caPem: access.caPem, checkName: true })
   let preferred = 0
   let token: string | undefined
+  const movers = new Set<() => void>()
+  const endpoint = () =>
+    (access.endpoints[preferred % access.endpoints.length] as string).replace(/\/+$/, '')
+
+  function move(): void {
+    preferred += 1
+    for (const callback of [...movers]) callback()
+  }
 
   async function post(path: string, body: unknown, authorization: string | undefined) {
-    const base = access.endpoints[preferred % access.endpoints.length] as string
+    const base = endpoint()
     let response: { status: number; text: string }
     try {
       response = await sendRequest({
         agent,
-        url: `${base.replace(/\/+$/, '')}/v3/${path}`,
+        url: `${base}/v3/${path}`,
         method: 'POST',
         body,
         ...(authorization === undefined ? {} : { headers: { authorization } }),
@@ -88,7 +100,7 @@ export function connectEtcd(
         if (STALE_TOKEN.test(error.message)) token = undefined
         else if (error.code !== -1 && !PASSING.test(error.message)) throw error
         // Calls that fail together leave the endpoint once: twice might lead back to it.
-        else if (preferred === asked) preferred += 1
+        else if (preferred === asked) move()
         // The next endpoint is asked at once; only a round without success is worth a wait.
         if (tried % access.endpoints.length === 0) await pause(RETRY_PAUSE_MS, signal)
         if (signal.aborted) throw error
@@ -101,7 +113,16 @@ export function connectEtcd(
     return token
   }
 
-  return { call, authorization, close: () => agent.destroy() }
+  return {
+    call,
+    authorization,
+    endpoint,
+    onMove(callback) {
+      movers.add(callback)
+      return () => movers.delete(callback)
+    },
+    close: () => agent.destroy(),
+  }
 }
 
 /** Empty without credentials, and when etcd says that it asks for none. */

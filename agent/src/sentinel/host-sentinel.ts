@@ -100,7 +100,7 @@ async function takeKey(
   reason: string,
 ): Promise<void> {
   try {
-    const deleted = await watch.deleteLeaderKey(leader, { hostGone: true })
+    const deleted = await watch.deleteLeaderKey(leader)
     log.warn({ leader: leader.name, deleted }, 'took the leader key away')
     if (!deleted) return
     await events.add({

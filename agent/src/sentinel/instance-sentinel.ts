@@ -199,22 +199,37 @@ async function canWrite(needs: SentinelNeeds, timeoutMs: number): Promise<boolea
 }
 
 /**
- * The deadline of a leader that is cut off: before another host may conclude that it has stopped,
- * it has. It counts on our own clock only, and needs nobody's answer.
+ * A leader that is cut off. From dcs and peers: before another host may conclude that it has
+ * stopped, it has; that deadline counts on our own clock only, and needs nobody's answer. From its
+ * peers alone, which took its claim away: its Patroni, which still reaches the dcs, would only
+ * claim it again, and no client could get here.
  */
 async function watchIsolation(needs: SentinelNeeds, target: FenceTarget): Promise<void> {
-  const { signal, watch, hearing, log } = needs
+  const { signal, watch, hearing } = needs
+  let claim: string | undefined
   while (!signal.aborted) {
     await pause(ISOLATION_POLL_MS, signal)
-    const silentMs = watch.silentMs()
+    const key = ownKey(needs)
+    const lost = claim !== undefined && key?.createRevision !== claim
+    claim = key?.createRevision
     const alone = hearing.otherCount > 0 && hearing.heardCount() < hearing.otherCount / 2
-    if (ownKey(needs) === undefined || watch.view()?.paused === true) continue
-    if (!alone || silentMs < ISOLATION_FENCE_MS || !Number.isFinite(silentMs)) continue
+    if (!alone || watch.view()?.paused === true) continue
     if (findPostmaster(target.dataDirectory) === undefined) continue
-    const reason = `cut off from the dcs and the other hosts for ${Math.round(silentMs)} ms`
-    await fence(target, reason, log)
-    await tellLoss(needs, target, reason)
+    if (lost) {
+      await stepDown(needs, target, 'no other host is heard, and they took its claim away')
+      continue
+    }
+    const silentMs = watch.silentMs()
+    if (key === undefined || silentMs < ISOLATION_FENCE_MS || !Number.isFinite(silentMs)) continue
+    await stepDown(needs, target, `cut off from dcs and peers for ${Math.round(silentMs)} ms`)
   }
+}
+
+async function stepDown(needs: SentinelNeeds, target: FenceTarget, reason: string): Promise<void> {
+  await fence(target, reason, needs.log)
+  const key = ownKey(needs)
+  if (key !== undefined && needs.watch.silentMs() < FRESH_VIEW_MS) await release(needs, key)
+  await tellLoss(needs, target, reason)
 }
 
 /**

@@ -6,10 +6,15 @@
 // the others rewind to the older timeline (upstream pull requests 2689 and 2693). Newer versions
 // compare.
 //
-// plain_tls: python-etcd puts pyOpenSSL under urllib3 where it is installed. A watch over its sockets
-// cannot be interrupted (its shutdown() takes no argument, Patroni gives it one and swallows the
-// error), so a Patroni whose dcs member freezes goes on with what it knew before: it never learns
-// that nobody leads. Python's own ssl can be interrupted.
+// plain_tls: python-etcd puts pyOpenSSL under urllib3 where it is installed. A watch over its
+// sockets cannot be interrupted (its shutdown() takes no argument, Patroni gives it one and
+// swallows the error), so a Patroni whose dcs member freezes goes on with what it knew before: it
+// never learns that nobody leads. Python's own ssl can be interrupted.
+//
+// ask_shortly: before the synchronous replica takes the lead, it asks the former leader how far it
+// came, and waits 2 s when that host is gone so far that it does not even refuse. In synchronous
+// mode the answer changes nothing: nobody else may lead. In asynchronous mode the most advanced
+// replica is looked for, and the 2 s stay.
 //
 // look_sooner: Patroni looks once a second whether a PostgreSQL that it starts is up. The first
 // look comes after 5 ms, too early for any, so each start costs a second: decision 007.
@@ -65,6 +70,28 @@ def compare_before_leading():
     Etcd3._update_leader = update_leader
 
 
+def ask_shortly():
+    from patroni.ha import Ha
+    from patroni.request import PatroniRequest
+
+    ask_s = 0.3
+    made = Ha.__init__
+
+    class Hurried(PatroniRequest):
+        def __call__(self, member, *args, **kwargs):
+            asks_status = kwargs.get('timeout') == 2 and kwargs.get('retries') == 0
+            if asks_status and self.ha.is_synchronous_mode():
+                kwargs['timeout'] = ask_s
+            return super().__call__(member, *args, **kwargs)
+
+    def __init__(self, patroni):
+        made(self, patroni)
+        patroni.request.ha = self
+        patroni.request.__class__ = Hurried
+
+    Ha.__init__ = __init__
+
+
 def look_sooner():
     import functools
     import time
@@ -86,7 +113,7 @@ def look_sooner():
 
 # The helper process that starts a postmaster needs none of this, nor the time to load it.
 if not any('multiprocessing' in word for word in getattr(sys, 'orig_argv', [])):
-    for patch in (plain_tls, compare_before_leading, look_sooner):
+    for patch in (plain_tls, compare_before_leading, ask_shortly, look_sooner):
         try:
             patch()
         except Exception as error:

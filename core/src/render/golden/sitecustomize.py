@@ -46,6 +46,28 @@ def compare_before_leading():
     Etcd3._update_leader = update_leader
 
 
+def ask_shortly():
+    from patroni.ha import Ha
+    from patroni.request import PatroniRequest
+
+    ask_s = 0.3
+    made = Ha.__init__
+
+    class Hurried(PatroniRequest):
+        def __call__(self, member, *args, **kwargs):
+            asks_status = kwargs.get('timeout') == 2 and kwargs.get('retries') == 0
+            if asks_status and self.ha.is_synchronous_mode():
+                kwargs['timeout'] = ask_s
+            return super().__call__(member, *args, **kwargs)
+
+    def __init__(self, patroni):
+        made(self, patroni)
+        patroni.request.ha = self
+        patroni.request.__class__ = Hurried
+
+    Ha.__init__ = __init__
+
+
 def look_sooner():
     import functools
     import time
@@ -67,7 +89,7 @@ def look_sooner():
 
 # The helper process that starts a postmaster needs none of this, nor the time to load it.
 if not any('multiprocessing' in word for word in getattr(sys, 'orig_argv', [])):
-    for patch in (plain_tls, compare_before_leading, look_sooner):
+    for patch in (plain_tls, compare_before_leading, ask_shortly, look_sooner):
         try:
             patch()
         except Exception as error:
