@@ -58,19 +58,11 @@ export function connectEtcd(
   timeoutMs = CALL_TIMEOUT_MS,
 ): EtcdClient {
   const agent = makeHttpsAgent({ caPem: access.caPem, checkName: true })
-  let preferred = 0
+  const endpoints = makeRotation(access.endpoints)
   let token: string | undefined
-  const movers = new Set<() => void>()
-  const endpoint = () =>
-    (access.endpoints[preferred % access.endpoints.length] as string).replace(/\/+$/, '')
-
-  function move(): void {
-    preferred += 1
-    for (const callback of [...movers]) callback()
-  }
 
   async function post(path: string, body: unknown, authorization: string | undefined) {
-    const base = endpoint()
+    const base = endpoints.current()
     let response: { status: number; text: string }
     try {
       response = await sendRequest({
@@ -91,7 +83,7 @@ export function connectEtcd(
 
   async function call(path: string, body: Record<string, unknown>) {
     for (let tried = 1; ; tried += 1) {
-      const asked = preferred
+      const asked = endpoints.moves()
       try {
         token ??= await authenticate({ access, post })
         return await post(path, body, token === '' ? undefined : token)
@@ -100,7 +92,7 @@ export function connectEtcd(
         if (STALE_TOKEN.test(error.message)) token = undefined
         else if (error.code !== -1 && !PASSING.test(error.message)) throw error
         // Calls that fail together leave the endpoint once: twice might lead back to it.
-        else if (preferred === asked) move()
+        else if (endpoints.moves() === asked) endpoints.move()
         // The next endpoint is asked at once; only a round without success is worth a wait.
         if (tried % access.endpoints.length === 0) await pause(RETRY_PAUSE_MS, signal)
         if (signal.aborted) throw error
@@ -116,12 +108,27 @@ export function connectEtcd(
   return {
     call,
     authorization,
-    endpoint,
-    onMove(callback) {
-      movers.add(callback)
-      return () => movers.delete(callback)
-    },
+    endpoint: endpoints.current,
+    onMove: endpoints.onMove,
     close: () => agent.destroy(),
+  }
+}
+
+/** Which endpoint is asked now, and who wants to know when that changes. */
+function makeRotation(endpoints: readonly string[]) {
+  let moves = 0
+  const callbacks = new Set<() => void>()
+  return {
+    current: () => (endpoints[moves % endpoints.length] as string).replace(/\/+$/, ''),
+    moves: () => moves,
+    move() {
+      moves += 1
+      for (const callback of [...callbacks]) callback()
+    },
+    onMove(callback: () => void) {
+      callbacks.add(callback)
+      return () => callbacks.delete(callback)
+    },
   }
 }
 
