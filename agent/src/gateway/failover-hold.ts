@@ -37,14 +37,6 @@ export function makeFailoverHold(
   let consoles: Consoles | undefined
   let timer: NodeJS.Timeout | undefined
 
-  async function open(): Promise<void> {
-    const [pausing, resuming] = await Promise.all([
-      openConsole(cluster, pooler),
-      openConsole(cluster, pooler),
-    ])
-    consoles = { pausing, resuming }
-  }
-
   function close(): void {
     const closed = consoles
     consoles = undefined
@@ -68,7 +60,7 @@ export function makeFailoverHold(
   async function lookAfter(): Promise<void> {
     while (!signal.aborted) {
       try {
-        if (consoles === undefined) await open()
+        if (consoles === undefined) consoles = await openConsoles(cluster, pooler)
         else if (timer === undefined) await consoles.pausing.countWaiting()
       } catch (error) {
         log.debug({ error: describeError(error) }, 'the pooler has no console for us yet')
@@ -99,4 +91,12 @@ export function makeFailoverHold(
     isHolding: () => timer !== undefined,
     done: lookAfter(),
   }
+}
+
+async function openConsoles(cluster: WatchedCluster, pooler: PoolerAddress): Promise<Consoles> {
+  const [pausing, resuming] = await Promise.all([
+    openConsole(cluster, pooler),
+    openConsole(cluster, pooler),
+  ])
+  return { pausing, resuming }
 }

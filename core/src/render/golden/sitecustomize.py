@@ -46,6 +46,21 @@ def compare_before_leading():
     Etcd3._update_leader = update_leader
 
 
+def send_at_once():
+    import socket
+    from patroni.api import RestApiHandler
+    from patroni.dcs.etcd3 import Etcd3
+
+    made = Etcd3.set_socket_options
+
+    def set_socket_options(self, sock, socket_options):
+        made(self, sock, socket_options)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    Etcd3.set_socket_options = set_socket_options
+    RestApiHandler.disable_nagle_algorithm = True
+
+
 def ask_shortly():
     from patroni.ha import Ha
     from patroni.request import PatroniRequest
@@ -89,7 +104,7 @@ def look_sooner():
 
 # The helper process that starts a postmaster needs none of this, nor the time to load it.
 if not any('multiprocessing' in word for word in getattr(sys, 'orig_argv', [])):
-    for patch in (plain_tls, compare_before_leading, ask_shortly, look_sooner):
+    for patch in (plain_tls, compare_before_leading, send_at_once, ask_shortly, look_sooner):
         try:
             patch()
         except Exception as error:
