@@ -93,7 +93,7 @@ def ask_shortly():
     from patroni.ha import Ha
     from patroni.request import PatroniRequest
 
-    ask_s = 0.3
+    ask_s = 0.2
     made = Ha.__init__
 
     class Hurried(PatroniRequest):
