@@ -8,6 +8,7 @@ import pg from 'pg'
 import type { Logger } from 'pino'
 import { hasCode } from '../atomic-file.ts'
 import type { ClusterWatch } from '../dcs/cluster-watch.ts'
+import { endSession } from '../end-session.ts'
 import type { EventStore } from '../event-store.ts'
 import { pause } from '../wake.ts'
 import {
@@ -299,7 +300,7 @@ async function becomesWritable(
       const refused = hasCode(error, '28P01')
       await pause(refused ? RESYNC_MS : UNREACHABLE_POLL_MS, new AbortController().signal)
     } finally {
-      await client.end().catch(() => undefined)
+      await endSession(client)
     }
   }
   return false
