@@ -17,7 +17,13 @@ import { type FenceTarget, fence, killPatroni } from './fence.ts'
 import type { ClusterHearing } from './heartbeats.ts'
 import { askLocally } from './local-session.ts'
 import { runPatroniWatchdog } from './patroni-watchdog.ts'
-import { findPostmaster, isRunning, type PostmasterId, wasShutDown } from './postmaster.ts'
+import {
+  findPostmaster,
+  isRunning,
+  onlyArchives,
+  type PostmasterId,
+  wasShutDown,
+} from './postmaster.ts'
 import { readWalEnd } from './wal-end.ts'
 
 const POLL_MS = 20
@@ -98,9 +104,27 @@ async function watchPostmaster(needs: SentinelNeeds, target: FenceTarget): Promi
           if (verdict.fence) await tellLoss(needs, target, verdict.say)
         } else known = gone
       }
-    } else said = ''
+    } else {
+      said = ''
+      await handOverEarly(needs, target, known)
+    }
     await pause(POLL_MS, signal)
   }
+}
+
+/** A switchover need not wait until the former leader has archived its last segment. */
+async function handOverEarly(
+  needs: SentinelNeeds,
+  target: FenceTarget,
+  postmaster: PostmasterId,
+): Promise<void> {
+  const { watch, instance, log, signal } = needs
+  const key = ownKey(needs)
+  if (key === undefined || watch.view()?.failover === undefined) return
+  if (!onlyArchives(target.dataDirectory, postmaster)) return
+  log.warn({ instance: instance.name }, 'the leader was shut down, and still archives')
+  await release(needs, key)
+  while (isRunning(postmaster) && !signal.aborted) await pause(POLL_MS, signal)
 }
 
 /**

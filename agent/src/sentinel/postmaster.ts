@@ -63,6 +63,27 @@ export function wasShutDown(dataDirectory: string): boolean {
   }
 }
 
+/**
+ * Shut down but for its archiver: clients and replicas are gone, and only the last segments of WAL
+ * are still being brought to the repository, however long that takes.
+ */
+export function onlyArchives(dataDirectory: string, postmaster: PostmasterId): boolean {
+  if (!wasShutDown(dataDirectory)) return false
+  return findProcesses(dataDirectory)
+    .filter((pid) => pid !== postmaster.pid)
+    .map(readTitle)
+    .every((title) => !title.startsWith('postgres:') || / archiver( |$)/.test(title))
+}
+
+/** What it calls itself; empty when it is gone. */
+function readTitle(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').replaceAll('\0', ' ')
+  } catch {
+    return ''
+  }
+}
+
 function readDirectoryOf(pid: number): string | undefined {
   try {
     return readlinkSync(`/proc/${pid}/cwd`)
