@@ -85,6 +85,7 @@ export async function startOperation(
     steps: definition.steps,
     createdBy: userOf(request).name,
     startAt,
+    lane: definition.lane ?? 'cluster',
   })
   const operation = toOperation(row, await listSteps(tx, [row.id]))
   return { operation, headers: { location: `/v1/operations/${row.id}` } }
