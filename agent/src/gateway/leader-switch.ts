@@ -6,6 +6,7 @@ import { describeError } from '@howdah/core/errors.ts'
 import type { WatchedCluster } from '@howdah/core/host-spec.ts'
 import pg from 'pg'
 import type { Logger } from 'pino'
+import { hasCode } from '../atomic-file.ts'
 import type { ClusterWatch } from '../dcs/cluster-watch.ts'
 import type { EventStore } from '../event-store.ts'
 import { pause } from '../wake.ts'
@@ -251,9 +252,11 @@ async function becomesWritable(
         if (rows[0]?.standby === false) return true
         await pause(WRITABLE_POLL_MS, new AbortController().signal)
       }
-    } catch {
-      // It is starting, or gone: asked again for as long as it holds the key.
-      await pause(WRITABLE_POLL_MS * 4, new AbortController().signal)
+    } catch (error) {
+      // It is starting, or gone: asked again for as long as it holds the key. A new cluster has no
+      // probe role yet, and each question costs both sides a handshake.
+      const refused = hasCode(error, '28P01')
+      await pause(refused ? RESYNC_MS : WRITABLE_POLL_MS * 4, new AbortController().signal)
     } finally {
       await client.end().catch(() => undefined)
     }

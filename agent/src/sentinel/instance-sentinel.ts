@@ -17,6 +17,7 @@ import type { EventStore } from '../event-store.ts'
 import { pause } from '../wake.ts'
 import { type FenceTarget, fence } from './fence.ts'
 import type { ClusterHearing } from './heartbeats.ts'
+import { runPatroniWatchdog } from './patroni-watchdog.ts'
 import { findPostmaster, isRunning, type PostmasterId, wasShutDown } from './postmaster.ts'
 import { readWalEnd } from './wal-end.ts'
 
@@ -49,6 +50,7 @@ export function startInstanceSentinel(needs: SentinelNeeds): { done: Promise<voi
     watchPostmaster(needs, target),
     runCanary(needs, target),
     watchIsolation(needs, target),
+    runPatroniWatchdog({ ...needs, ...target }),
   ]
   return { done: Promise.all(loops).then(() => undefined) }
 }

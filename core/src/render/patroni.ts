@@ -18,7 +18,7 @@ import {
   type RenderHost,
   type RenderInstance,
 } from './model.ts'
-import { PATRONI_REPAIR, REPAIR_FILE } from './patroni-repair.ts'
+import { PATCHES_FILE, PATRONI_PATCHES } from './patroni-patches.ts'
 
 const LAG_ON_FAILOVER_BYTES_MAX = 1_048_576
 
@@ -192,7 +192,7 @@ export function renderPatroni(
       path: `${config}/patroni.yml`,
       content: renderYaml(settings),
     },
-    { path: `${config}/python/${REPAIR_FILE}`, content: PATRONI_REPAIR },
+    { path: `${config}/python/${PATCHES_FILE}`, content: PATRONI_PATCHES },
     { path: `${config}/ca.crt`, content: cluster.caPem },
     { path: `${config}/dcs-ca.crt`, content: dcs.caPem },
     { path: `${config}/server.crt`, content: instance.tls.certificatePem },
@@ -213,7 +213,7 @@ export function renderPatroni(
       PYTHONPATH: `${root}/${config}/python`,
     },
     restartOn: [],
-    reloadOn: files.map((file) => file.path).filter((path) => !path.endsWith(REPAIR_FILE)),
+    reloadOn: files.map((file) => file.path).filter((path) => !path.endsWith(PATCHES_FILE)),
     reloadSignal: 'SIGHUP',
     stopSignal: 'SIGTERM',
     stopTimeoutMs: 60_000,

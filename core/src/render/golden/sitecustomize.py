@@ -1,8 +1,12 @@
-# Rendered by Howdah; see core/src/render/patroni-repair.ts.
-def _repair():
+# Rendered by Howdah; see core/src/render/patroni-patches.ts.
+import sys
+
+
+def compare_before_leading():
     from patroni.version import __version__
     if tuple(int(part) for part in __version__.split('.')[:3]) > (3, 0, 2):
         return
+    import time
     from patroni.dcs import Leader
     from patroni.dcs.etcd3 import Etcd3, Etcd3Error, ReturnFalseException
 
@@ -34,12 +38,32 @@ def _repair():
         except ReturnFalseException:
             return False
 
-    import time
     Etcd3._update_leader = update_leader
 
 
-try:
-    _repair()
-except Exception as error:
-    import sys
-    sys.stderr.write('howdah: patroni was not repaired: %r\n' % error)
+def look_sooner():
+    import functools
+    import time
+    import patroni.postgresql as postgresql
+
+    look_every_s = 0.05
+
+    def wait_for_startup(self, timeout=None):
+        while not self.check_startup_state_changed():
+            if self.cancellable.is_cancelled or timeout and self.time_in_state() > timeout:
+                return None
+            time.sleep(look_every_s)
+        return self.state == 'running'
+
+    # Used where a started server's port is awaited, and the end of a promotion.
+    postgresql.polling_loop = functools.partial(postgresql.polling_loop, interval=look_every_s)
+    postgresql.Postgresql.wait_for_startup = wait_for_startup
+
+
+# The helper process that starts a postmaster needs none of this, nor the time to load it.
+if not any('multiprocessing' in word for word in getattr(sys, 'orig_argv', [])):
+    for patch in (compare_before_leading, look_sooner):
+        try:
+            patch()
+        except Exception as error:
+            sys.stderr.write('howdah: %s: patroni is as it was: %r\n' % (patch.__name__, error))

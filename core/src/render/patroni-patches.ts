@@ -1,0 +1,84 @@
+// Owns what is changed in Patroni's own process, loaded into it through PYTHONPATH: as little as
+// possible, each with its reason, and each skipped with a word on stderr where it does not fit.
+//
+// compare_before_leading (up to 3.0.2): there, a leader whose lease ran out while it was frozen
+// puts the leader key anew without looking: it takes it away from the one who leads by now, and
+// the others rewind to the older timeline (upstream pull requests 2689 and 2693). Newer versions
+// compare.
+//
+// look_sooner: Patroni looks once a second whether a PostgreSQL that it starts is up. The first
+// look comes after 5 ms, too early for any, so each start costs a second: decision 007.
+
+/** Python's own name for a module that it imports when it starts. */
+export const PATCHES_FILE = 'sitecustomize.py'
+
+export const PATRONI_PATCHES = `# Rendered by Howdah; see core/src/render/patroni-patches.ts.
+import sys
+
+
+def compare_before_leading():
+    from patroni.version import __version__
+    if tuple(int(part) for part in __version__.split('.')[:3]) > (3, 0, 2):
+        return
+    import time
+    from patroni.dcs import Leader
+    from patroni.dcs.etcd3 import Etcd3, Etcd3Error, ReturnFalseException
+
+    def update_leader(self):
+        retry = self._retry.copy()
+
+        def _retry(*args, **kwargs):
+            kwargs['retry'] = retry
+            return retry(*args, **kwargs)
+
+        self._run_and_handle_exceptions(self._do_refresh_lease, True, retry=_retry)
+        if not self._lease:
+            return False
+        cluster = self.cluster
+        leader = cluster.leader if cluster and isinstance(cluster.leader, Leader) else None
+        if leader is not None and leader.session == self._lease:
+            return True
+        retry.deadline = retry.stoptime - time.time()
+        if retry.deadline < 1:
+            raise Etcd3Error('update_leader timeout')
+        # Ours under an older lease: only if nobody has touched it since.
+        # Otherwise: only if there is none.
+        own = leader is not None and leader.name == self._name
+        expected = {'mod_revision': leader.index} if own else {'create_revision': 0}
+        try:
+            return bool(self._run_and_handle_exceptions(
+                self._client.put, self.leader_path, self._name, self._lease,
+                retry=_retry, **expected))
+        except ReturnFalseException:
+            return False
+
+    Etcd3._update_leader = update_leader
+
+
+def look_sooner():
+    import functools
+    import time
+    import patroni.postgresql as postgresql
+
+    look_every_s = 0.05
+
+    def wait_for_startup(self, timeout=None):
+        while not self.check_startup_state_changed():
+            if self.cancellable.is_cancelled or timeout and self.time_in_state() > timeout:
+                return None
+            time.sleep(look_every_s)
+        return self.state == 'running'
+
+    # Used where a started server's port is awaited, and the end of a promotion.
+    postgresql.polling_loop = functools.partial(postgresql.polling_loop, interval=look_every_s)
+    postgresql.Postgresql.wait_for_startup = wait_for_startup
+
+
+# The helper process that starts a postmaster needs none of this, nor the time to load it.
+if not any('multiprocessing' in word for word in getattr(sys, 'orig_argv', [])):
+    for patch in (compare_before_leading, look_sooner):
+        try:
+            patch()
+        except Exception as error:
+            sys.stderr.write('howdah: %s: patroni is as it was: %r\\n' % (patch.__name__, error))
+`
