@@ -8,13 +8,19 @@ import { openDatabase } from './database.ts'
 import { listHostIds, touchHosts } from './db/hosts.ts'
 import { migrate } from './db/migrate.ts'
 import { faultsFrom } from './faults.ts'
-import { ensureAdministrator, ensureAuthority, writeFileAtomically } from './first-start.ts'
+import {
+  ensureAdministrator,
+  ensureAuthority,
+  ensureDefaultRepository,
+  writeFileAtomically,
+} from './first-start.ts'
 import { makeAgentListener } from './hosts/agent-listener.ts'
 import { startHousekeeping } from './housekeeping.ts'
 import { type Log, makeLog } from './log.ts'
 import { operations } from './operations/catalogue.ts'
 import type { Platform } from './operations/operation.ts'
 import { startWorker } from './operations/worker.ts'
+import { startSchedules } from './schedules/run-schedules.ts'
 import { readSealer } from './sealing.ts'
 
 const SERVER_CERTIFICATE_DAYS = 90
@@ -57,6 +63,7 @@ async function start(config: Config, log: Log): Promise<Stop[]> {
     await writeFileAtomically(config.caFile, authority.certificatePem, 0o644)
   }
   await ensureAdministrator(database, config.adminTokenFile)
+  await ensureDefaultRepository(database, config.backupDirectory)
   const stops: Stop[] = []
   if (config.role !== 'api') {
     // A new version may render differently. Agents compare files, so where nothing differs nothing
@@ -64,8 +71,10 @@ async function start(config: Config, log: Log): Promise<Stop[]> {
     await database.transaction(async (tx) => touchHosts(tx, await listHostIds(tx)))
     const worker = await startWorker(platform, operations)
     const housekeeping = startHousekeeping(platform)
+    const schedules = startSchedules(platform)
     stops.push(
       () => housekeeping.stop(),
+      () => schedules.stop(),
       () => worker.stop(),
     )
   }

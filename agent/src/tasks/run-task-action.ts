@@ -7,7 +7,10 @@ import type { LeaderSwitch } from '../gateway/leader-switch.ts'
 import type { HostRoot } from '../host-root.ts'
 import { callPatroni } from './call-patroni.ts'
 import { injectFault } from './inject-fault.ts'
+import { measureData, moveData } from './move-data.ts'
+import { recoverData, restoreData } from './recover-data.ts'
 import { removeData } from './remove-data.ts'
+import { listArchive, probeRepository, runPgbackrest } from './repository.ts'
 import { TaskError } from './task-error.ts'
 
 export interface ActionContext {
@@ -64,6 +67,48 @@ export async function runTaskAction(
       return await requireSwitch(context, action.gatewayId).drain(action)
     case 'gateway-release':
       return await requireSwitch(context, action.gatewayId).release()
+    default:
+      return await runBackupAction(action, context, limits)
+  }
+}
+
+type BackupAction = Extract<
+  TaskAction,
+  {
+    kind:
+      | 'pgbackrest'
+      | 'probe-repository'
+      | 'list-archive'
+      | 'restore-data'
+      | 'recover-data'
+      | 'measure-data'
+      | 'move-data'
+  }
+>
+
+async function runBackupAction(
+  action: BackupAction,
+  context: ActionContext,
+  limits: ActionLimits,
+): Promise<unknown> {
+  const { root } = context
+  const spec = context.spec()
+  const appliedRevision = context.appliedRevision()
+  switch (action.kind) {
+    case 'pgbackrest':
+      return await runPgbackrest(action, { root, ...limits })
+    case 'probe-repository':
+      return await probeRepository(action.repository, { root, ...limits })
+    case 'list-archive':
+      return await listArchive(action.repository, { root, ...limits })
+    case 'restore-data':
+      return await restoreData(action, { root, spec, appliedRevision, ...limits })
+    case 'recover-data':
+      return await recoverData(action, { root, spec, appliedRevision, ...limits })
+    case 'measure-data':
+      return await measureData(action.path, { root, spec, ...limits })
+    case 'move-data':
+      return await moveData(action, { root, spec, ...limits })
     default:
       throw new Error(`BUG: unknown action ${JSON.stringify(action satisfies never)}`)
   }

@@ -5,6 +5,7 @@ import { HowdahError } from '@howdah/core/errors.ts'
 import { Type } from 'typebox'
 import { installAccess } from './access.ts'
 import { type Api, type ApiOptions, makeApp } from './app.ts'
+import { registerBackups } from './backups.ts'
 import { registerClusterActions } from './cluster-actions.ts'
 import { registerClusterContents } from './cluster-contents.ts'
 import { registerClusters } from './clusters.ts'
@@ -13,6 +14,7 @@ import { makeErrorHandler } from './error-handler.ts'
 import { registerEvents } from './events.ts'
 import { registerHosts } from './hosts.ts'
 import { registerOperations } from './operations.ts'
+import { registerRepositories } from './repositories.ts'
 import { registerUsers } from './users.ts'
 import { refuseUnstorableText, validatorCompiler } from './validation.ts'
 
@@ -69,6 +71,8 @@ export async function makeApi(options: ApiOptions): Promise<Api['app']> {
     registerClusterContents(inner)
     registerClusterActions(inner)
     registerDrills(inner)
+    registerRepositories(inner)
+    registerBackups(inner)
     registerOperations(inner)
     registerEvents(inner)
   })

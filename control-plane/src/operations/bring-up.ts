@@ -27,6 +27,7 @@ import { SECRET } from '../hosts/render-input.ts'
 import { askAgent } from './agent-task.ts'
 import { runDcsTask } from './dcs-access.ts'
 import type { OperationContext, StepContext, StepPlan } from './operation.ts'
+import { PREPARE_BACKUPS_STEP, prepareBackups, scheduleBackups } from './prepare-backups.ts'
 
 const FIRST_ALONE_MS = 3_000
 const LEADER_TIMEOUT_MS = 120_000
@@ -38,6 +39,7 @@ export const BRING_UP_STEPS: readonly StepPlan[] = [
   { name: 'start-services', title: 'starts instances and gateways' },
   { name: 'wait-leader', title: 'waits for a leader' },
   { name: 'prepare-database', title: 'creates roles and databases' },
+  PREPARE_BACKUPS_STEP,
   { name: 'wait-replicas', title: 'waits until replicas stream' },
   { name: 'verify-write', title: 'commits a row through the write endpoint' },
   { name: 'mark-available', title: 'marks the cluster available' },
@@ -59,10 +61,15 @@ export async function bringUp<Input>(
     await preparePlatformRoles(context)
     await prepareDatabase(context)
   })
+  // Before the wait, which would only wait without it.
+  await step('prepare-backups', prepareBackups)
   await step('wait-replicas', (context) => waitReplicas(context))
   await step('verify-write', verifyWrite)
   await step('mark-available', ({ database, clusterId }) =>
-    setClusterState(database, clusterId, 'available', ''),
+    database.transaction(async (tx) => {
+      await setClusterState(tx, clusterId, 'available', '')
+      await scheduleBackups(tx, clusterId)
+    }),
   )
 }
 

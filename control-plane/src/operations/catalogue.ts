@@ -1,4 +1,5 @@
 // Owns the list of all operations; main.ts hands it to the engine, which knows none by name.
+import { createBackup } from './create-backup.ts'
 import { createCluster } from './create-cluster.ts'
 import { createDatabase } from './create-database.ts'
 import { createDcs } from './create-dcs.ts'
@@ -11,6 +12,7 @@ import { failover } from './failover.ts'
 import { gameDay } from './game-day.ts'
 import type { OperationDefinition } from './operation.ts'
 import { restartCluster } from './restart-cluster.ts'
+import { restoreDrill } from './restore-drill.ts'
 import { rotatePassword } from './rotate-password.ts'
 import { scaleCluster } from './scale-cluster.ts'
 import { switchover } from './switchover.ts'
@@ -33,6 +35,8 @@ const ALL: readonly OperationDefinition<never>[] = [
   restartCluster,
   scaleCluster,
   gameDay,
+  createBackup,
+  restoreDrill,
 ]
 
 export const operations: Operations = new Map(

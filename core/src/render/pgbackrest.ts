@@ -3,37 +3,7 @@
 import type { HostFile } from '../host-spec.ts'
 import { HOST_LAYOUT } from '../host-spec.ts'
 import { authority, PLATFORM_ROLES, type RenderInstance } from './model.ts'
-
-export interface S3Storage {
-  kind: 's3'
-  endpoint: string
-  port: number
-  bucket: string
-  region: string
-  uriStyle: 'host' | 'path'
-  /** Without a slash at either end; may be empty. */
-  prefix: string
-  key: string
-  secret: string
-  /** The authority of the endpoint, where it is none that the system trusts. */
-  caPem: string | null
-}
-
-export interface DirectoryStorage {
-  kind: 'directory'
-  path: string
-}
-
-/** Where a cluster archives to. */
-export interface RenderRepository {
-  repositoryId: string
-  /** The id of the cluster: name of the stanza, and last part of the path. */
-  clusterId: string
-  storage: DirectoryStorage | S3Storage
-  cipherPass: string
-  /** WAL that waits longer than this is given up, loudly: the disk of the leader comes first. */
-  queueBytesMax: number
-}
+import type { RenderRepository } from './repository.ts'
 
 /** Where things are on the host; absolute paths. */
 export interface BackupPlace {
@@ -95,14 +65,20 @@ function storageLines(repository: RenderRepository, caFile: string | undefined):
   ]
 }
 
+function cipherLines(pass: string | null): Line[] {
+  if (pass === null) return [['repo1-cipher-type', 'none']]
+  return [
+    ['repo1-cipher-type', 'aes-256-cbc'],
+    ['repo1-cipher-pass', pass],
+  ]
+}
+
 export function renderPgbackrest(repository: RenderRepository, place: BackupPlace): string {
   const global: Line[] = [
     ...storageLines(repository, place.caFile),
-    ['repo1-cipher-type', 'aes-256-cbc'],
-    ['repo1-cipher-pass', repository.cipherPass],
+    ...cipherLines(repository.cipherPass),
     ['repo1-bundle', 'y'],
-    // What is kept is the platform's to decide: it expires backups by name.
-    ['repo1-retention-full', 9_999_999],
+    // What is kept is the policy's to decide, in a step of its own.
     ['expire-auto', 'n'],
     ['compress-type', 'zst'],
     ['compress-level', COMPRESS_LEVEL],

@@ -141,6 +141,13 @@ export function sampleFleet(change: Partial<SampleOptions> = {}): SampleFleet {
     secrets: Object.fromEntries(
       purposes.map((purpose) => [purpose, `password-of-${purpose}`]),
     ) as unknown as RenderCluster['secrets'],
+    backup: {
+      repositoryId: id('rep', 1),
+      clusterId: id('clu', 1),
+      storage: { kind: 'directory', path: '/var/lib/howdah/backups' },
+      cipherPass: 'password-of-backups',
+      queueBytesMax: 5120 * MIB,
+    },
     instances,
     gateways,
   }
