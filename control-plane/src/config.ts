@@ -93,7 +93,9 @@ export const SETTINGS = {
     doc: 'The first start makes it the default repository, if every host reaches it; empty: none',
     fallback: '',
     check: (text: string) =>
-      /^((\/(?!\.{1,2}(\/|$))[A-Za-z0-9_.-]+)+)?$/.test(text) ? undefined : 'expected an absolute path',
+      /^((\/(?!\.{1,2}(\/|$))[A-Za-z0-9_.-]+)+)?$/.test(text)
+        ? undefined
+        : 'expected an absolute path',
   },
   logLevel: {
     env: 'HOWDAH_LOG_LEVEL',

@@ -8,9 +8,7 @@ import { parseSegmentName } from './wal.ts'
 const Entry = Type.Object({
   label: Type.String({ pattern: '^[0-9]{8}-[0-9]{6}F(_[0-9]{8}-[0-9]{6}[DI])?$' }),
   type: Type.Enum(['full', 'diff', 'incr']),
-  annotation: Type.Optional(
-    Type.Union([Type.Record(Type.String(), Type.String()), Type.Null()]),
-  ),
+  annotation: Type.Optional(Type.Union([Type.Record(Type.String(), Type.String()), Type.Null()])),
   error: Type.Optional(Type.Union([Type.Boolean(), Type.Null()])),
   reference: Type.Union([Type.Array(Type.String()), Type.Null()]),
   archive: Type.Object({
@@ -70,7 +68,11 @@ export type BackupType = 'full' | 'differential' | 'incremental'
 
 const TYPES = { full: 'full', diff: 'differential', incr: 'incremental' } as const
 /** The words of the program for ours. */
-export const BACKUP_TYPE_OPTION = { full: 'full', differential: 'diff', incremental: 'incr' } as const
+export const BACKUP_TYPE_OPTION = {
+  full: 'full',
+  differential: 'diff',
+  incremental: 'incr',
+} as const
 
 export interface ListedBackup {
   label: string

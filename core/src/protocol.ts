@@ -252,7 +252,8 @@ export const TaskAction = Type.Union([
   /** Lets go of the clients if they are held. Returns the HoldReport of the last hold. */
   Type.Object({ kind: Type.Literal('gateway-release'), gatewayId: Type.String() }),
   /**
-   * Runs the backup program; the agent knows which commands and options may be. Returns `{ output }`.
+   * Runs the backup program; the agent knows which commands and options may be. Returns `{ output
+   * }`.
    */
   Type.Object({
     kind: Type.Literal('pgbackrest'),

@@ -273,4 +273,3 @@ async function lookForDamage(recovery: Recovery): Promise<string> {
     return String((error as Error).message).slice(-4000)
   }
 }
-

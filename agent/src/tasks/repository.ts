@@ -116,7 +116,8 @@ export async function runPgbackrest(
   const stranger = action.options.find(
     (option) => !OPTIONS.includes(option.split('=')[0] as string),
   )
-  if (stranger !== undefined) throw new TaskError('refused', `the option ${stranger} is not allowed`)
+  if (stranger !== undefined)
+    throw new TaskError('refused', `the option ${stranger} is not allowed`)
   return await withRepository(action.repository, context, async ({ run }) => ({
     output: await run([...action.options, action.command, ...action.operands]),
   }))
@@ -149,7 +150,9 @@ export async function listArchive(
   return summarize(JSON.parse(text) as Record<string, { size?: number }>)
 }
 
-/** `15-1/0000000100000000/000000010000000000000003-<checksum>.zst` is a segment; the rest is not. */
+/**
+ * `15-1/0000000100000000/000000010000000000000003-<checksum>.zst` is a segment; the rest is not.
+ */
 function summarize(listed: Record<string, { size?: number }>): ArchiveInventory {
   let bytes = 0
   const segments = Object.entries(listed).flatMap(([path, { size }]) => {

@@ -6,6 +6,7 @@ import { enableAuth, ensureUser, removeUser } from '../dcs/etcd-users.ts'
 import type { LeaderSwitch } from '../gateway/leader-switch.ts'
 import type { HostRoot } from '../host-root.ts'
 import { callPatroni } from './call-patroni.ts'
+import type { Exclusive } from './exclusive.ts'
 import { injectFault } from './inject-fault.ts'
 import { measureData, moveData } from './move-data.ts'
 import { recoverData, restoreData } from './recover-data.ts'
@@ -18,6 +19,7 @@ export interface ActionContext {
   spec: () => HostSpec | undefined
   appliedRevision: () => number
   findSwitch: (gatewayId: string) => LeaderSwitch | undefined
+  exclusive: Exclusive
 }
 
 export interface ActionLimits {
@@ -102,9 +104,13 @@ async function runBackupAction(
     case 'list-archive':
       return await listArchive(action.repository, { root, ...limits })
     case 'restore-data':
-      return await restoreData(action, { root, spec, appliedRevision, ...limits })
+      return await context.exclusive.run(action.dataDirectory, limits.signal, (signal) =>
+        restoreData(action, { ...limits, root, spec, appliedRevision, signal }),
+      )
     case 'recover-data':
-      return await recoverData(action, { root, spec, appliedRevision, ...limits })
+      return await context.exclusive.run(action.dataDirectory, limits.signal, (signal) =>
+        recoverData(action, { ...limits, root, spec, appliedRevision, signal }),
+      )
     case 'measure-data':
       return await measureData(action.path, { root, spec, ...limits })
     case 'move-data':

@@ -1,8 +1,5 @@
 // Owns a cluster's backups: taking, showing and deleting them, and its policy.
-import {
-  BackupPolicy,
-  BackupPolicyChange,
-} from '@howdah/core/contract/backup-policy.ts'
+import { BackupPolicy, BackupPolicyChange } from '@howdah/core/contract/backup-policy.ts'
 import { Backup, BackupCreate } from '@howdah/core/contract/backups.ts'
 import { OperationAccepted } from '@howdah/core/contract/clusters.ts'
 import { ResourceRef } from '@howdah/core/contract/resource.ts'
@@ -161,7 +158,10 @@ function registerPolicy({ app, platform }: Api): void {
         const cluster = (await lockCluster(tx, found.id)) as ClusterRow
         const policy: BackupPolicy = { ...policyOf(cluster), ...request.body }
         checkPolicy(policy)
-        await updateClusterSpec(tx, cluster.id, cluster.version, { ...cluster.spec, backup: policy })
+        await updateClusterSpec(tx, cluster.id, cluster.version, {
+          ...cluster.spec,
+          backup: policy,
+        })
         if ((await activeStanza(tx, cluster.id)) !== undefined) {
           await storeSchedules(tx, cluster.id, policy)
         }

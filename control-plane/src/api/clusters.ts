@@ -116,9 +116,9 @@ function candidateFacts(hosts: readonly HostRow[]): HostFacts[] {
   return (data.length > 0 ? data : online).flatMap(({ facts }) => facts ?? [])
 }
 
-async function parseCreate(
+export async function parseCreate(
   tx: Queryable,
-  body: Type.Static<typeof ClusterCreate>,
+  body: { [Key in keyof ClusterCreate]: ClusterCreate[Key] | undefined } & { name: string },
 ): Promise<ClusterSpec> {
   parseResourceName(body.name)
   if ((await readDcs(tx)).state !== 'available') {

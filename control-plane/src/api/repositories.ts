@@ -17,8 +17,8 @@ import {
 } from '../db/repositories.ts'
 import { deleteSecrets, ensureSecret } from '../db/secrets.ts'
 import type { Platform } from '../operations/operation.ts'
-import type { Api } from './app.ts'
 import { permissionsOf, userOf } from './access.ts'
+import type { Api } from './app.ts'
 import { mutate } from './mutation.ts'
 
 const PROBE_TIMEOUT_MS = 20_000

@@ -12,6 +12,7 @@ import { registerClusters } from './clusters.ts'
 import { registerDrills } from './drills.ts'
 import { makeErrorHandler } from './error-handler.ts'
 import { registerEvents } from './events.ts'
+import { registerForks } from './forks.ts'
 import { registerHosts } from './hosts.ts'
 import { registerOperations } from './operations.ts'
 import { registerRepositories } from './repositories.ts'
@@ -73,6 +74,7 @@ export async function makeApi(options: ApiOptions): Promise<Api['app']> {
     registerDrills(inner)
     registerRepositories(inner)
     registerBackups(inner)
+    registerForks(inner)
     registerOperations(inner)
     registerEvents(inner)
   })

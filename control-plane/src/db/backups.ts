@@ -82,10 +82,10 @@ export async function syncBackups(
 }
 
 export async function markProven(tx: Queryable, id: string, provenMs: number): Promise<void> {
-  await tx.query(
-    "update backup set proven_at = now(), proven_ms = $2, damage = '' where id = $1",
-    [id, provenMs],
-  )
+  await tx.query("update backup set proven_at = now(), proven_ms = $2, damage = '' where id = $1", [
+    id,
+    provenMs,
+  ])
 }
 
 /** A proof that failed takes the earlier one back. */
@@ -118,12 +118,10 @@ export async function insertRestorePoint(
   point: { name: string; lsn: string; at: string },
 ): Promise<void> {
   try {
-    await tx.query('insert into restore_point (cluster_id, name, lsn, at) values ($1, $2, $3, $4)', [
-      clusterId,
-      point.name,
-      point.lsn,
-      point.at,
-    ])
+    await tx.query(
+      'insert into restore_point (cluster_id, name, lsn, at) values ($1, $2, $3, $4)',
+      [clusterId, point.name, point.lsn, point.at],
+    )
   } catch (error) {
     if (!isUniqueViolation(error, 'restore_point_pkey')) throw error
     const said = `there is a restore point ${point.name} already`
@@ -194,7 +192,9 @@ export async function listSchedules(db: Queryable, clusterId: string): Promise<S
   return rows
 }
 
-/** Of clusters that can be backed up now. Locked until the transaction ends: nobody else runs it. */
+/**
+ * Of clusters that can be backed up now. Locked until the transaction ends: nobody else runs it.
+ */
 export async function takeDue(tx: Queryable): Promise<ScheduleRow | undefined> {
   const { rows } = await tx.query<ScheduleRow>(
     `select s.cluster_id, s.kind, s.cron, s.next_at from schedule s

@@ -1,8 +1,8 @@
 // Owns what operations on backups share: where a cluster's backups are made, the preparation of
 // its repository, and the rows that say what is there.
 import { HowdahError } from '@howdah/core/errors.ts'
-import type { RenderRepository } from '@howdah/core/render/repository.ts'
 import type { TaskResult } from '@howdah/core/protocol.ts'
+import type { RenderRepository } from '@howdah/core/render/repository.ts'
 import {
   accessOn,
   askRepository,

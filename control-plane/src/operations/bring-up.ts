@@ -73,7 +73,7 @@ export async function bringUp<Input>(
   )
 }
 
-async function prepareDcs(step: StepContext): Promise<void> {
+export async function prepareDcs(step: StepContext): Promise<void> {
   const password = await readSecret(step.database, step.sealer, step.clusterId, 'dcs')
   if (password === undefined) throw new Error('BUG: the dcs password is made before this step')
   await runDcsTask(step, (dcs) => ({
@@ -129,7 +129,7 @@ async function applyErrors({ database, clusterId }: StepContext): Promise<string
     .join('; ')
 }
 
-async function waitLeader(step: StepContext): Promise<void> {
+export async function waitLeader(step: StepContext): Promise<void> {
   await step.until(await reportTopics(step), LEADER_TIMEOUT_MS, async () => {
     const hosts = await hostsById(step.database)
     const instances = await listInstances(step.database, step.clusterId)

@@ -9,6 +9,7 @@ import { deleteDatabase } from './delete-database.ts'
 import { deleteRole } from './delete-role.ts'
 import type { Operations } from './engine.ts'
 import { failover } from './failover.ts'
+import { forkCluster } from './fork-cluster.ts'
 import { gameDay } from './game-day.ts'
 import type { OperationDefinition } from './operation.ts'
 import { restartCluster } from './restart-cluster.ts'
@@ -36,6 +37,7 @@ const ALL: readonly OperationDefinition<never>[] = [
   scaleCluster,
   gameDay,
   createBackup,
+  forkCluster,
   restoreDrill,
 ]
 

@@ -45,7 +45,9 @@ export const createBackup: OperationDefinition<CreateBackupInput> = {
     { name: 'expire', title: 'removes what need not be kept' },
   ],
   async run({ step, input }) {
-    await step('prepare', async (context) => prepareRepository(context, await backupSource(context)))
+    await step('prepare', async (context) =>
+      prepareRepository(context, await backupSource(context)),
+    )
     await step('back-up', (context) => backUp(context, input.type))
     await step('expire', expire)
   },

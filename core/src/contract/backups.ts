@@ -21,7 +21,10 @@ const S3 = {
   bucket: Type.String({ pattern: '^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$' }),
   region: Type.String({ pattern: '^[A-Za-z0-9-]{1,64}$' }),
   uri_style: Type.Enum(['host', 'path']),
-  prefix: Type.String({ pattern: '^([A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*)?$', maxLength: 200 }),
+  prefix: Type.String({
+    pattern: '^([A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*)?$',
+    maxLength: 200,
+  }),
   allow_private: Type.Boolean({
     description: 'The endpoint may be in a private network; only an administrator may say so',
   }),
@@ -112,7 +115,10 @@ const target = {
   xid: Type.Optional(Type.String({ pattern: '^[0-9]{1,19}$' })),
   restore_point: Type.Optional(RestorePointName),
   backup: Type.Optional(
-    Type.String({ maxLength: 64, description: 'Its end, and nothing after; alone, or as the start' }),
+    Type.String({
+      maxLength: 64,
+      description: 'Its end, and nothing after; alone, or as the start',
+    }),
   ),
 }
 
@@ -128,9 +134,7 @@ export const ForkRequest = Type.Object(
 export const RestoreRequest = Type.Object(
   {
     ...target,
-    confirm: Type.Optional(
-      Type.String({ maxLength: 64, description: 'The name of the cluster' }),
-    ),
+    confirm: Type.Optional(Type.String({ maxLength: 64, description: 'The name of the cluster' })),
     plan: Type.Optional(Type.Boolean({ description: 'Only say what would be done' })),
   },
   { additionalProperties: false },
@@ -164,7 +168,15 @@ export const BackupStatus = Type.Object({
   message: Type.String({ description: 'One sentence' }),
   repository: Type.Union([Type.String(), Type.Null()]),
   window: Type.Union(
-    [Type.Object({ from: Timestamp, to: Timestamp, lsn_from: Type.String(), lsn_to: Type.String() }), Type.Null()],
+    [
+      Type.Object({
+        from: Timestamp,
+        to: Timestamp,
+        lsn_from: Type.String(),
+        lsn_to: Type.String(),
+      }),
+      Type.Null(),
+    ],
     { description: 'What can be restored to, without a gap' },
   ),
   rpo_leader_bytes: MaybeNumber,

@@ -103,7 +103,9 @@ export function renderPgbackrest(repository: RenderRepository, place: BackupPlac
           ['pg1-port', place.port],
           ['pg1-user', PLATFORM_ROLES.superuser],
         ]
-  return section('global', global) + (stanza.length === 0 ? '' : section(repository.clusterId, stanza))
+  return (
+    section('global', global) + (stanza.length === 0 ? '' : section(repository.clusterId, stanza))
+  )
 }
 
 /** Where an instance's archiving keeps its things. */

@@ -33,4 +33,3 @@ export interface RenderRepository {
   /** WAL that waits longer than this is given up, loudly: the disk of the leader comes first. */
   queueBytesMax: number
 }
-
