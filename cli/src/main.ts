@@ -3,8 +3,11 @@
 import { Command, CommanderError, Option } from 'commander'
 import * as api from './commands/api.ts'
 import * as backupCreate from './commands/backup-create.ts'
+import * as backupDelete from './commands/backup-delete.ts'
 import * as backupList from './commands/backup-list.ts'
+import * as backupSchedule from './commands/backup-schedule.ts'
 import * as backupShow from './commands/backup-show.ts'
+import * as backupStatus from './commands/backup-status.ts'
 import * as clusterCreate from './commands/cluster-create.ts'
 import * as clusterDelete from './commands/cluster-delete.ts'
 import * as clusterFailover from './commands/cluster-failover.ts'
@@ -40,6 +43,7 @@ import * as repoAdd from './commands/repo-add.ts'
 import * as repoDelete from './commands/repo-delete.ts'
 import * as repoList from './commands/repo-list.ts'
 import * as repoShow from './commands/repo-show.ts'
+import * as restore from './commands/restore.ts'
 import * as restorePointCreate from './commands/restore-point-create.ts'
 import * as restorePointList from './commands/restore-point-list.ts'
 import * as roleCreate from './commands/role-create.ts'
@@ -79,7 +83,11 @@ const COMMANDS = [
   backupCreate,
   backupList,
   backupShow,
+  backupStatus,
+  backupSchedule,
+  backupDelete,
   fork,
+  restore,
   restorePointCreate,
   restorePointList,
   drillRestore,
@@ -125,6 +133,7 @@ const WITHOUT_PLATFORM = new Set([
   'cluster',
   'backup',
   'fork',
+  'restore',
   'restore-point',
   'repo',
   'uri',

@@ -20,6 +20,7 @@ import { type Log, makeLog } from './log.ts'
 import { operations } from './operations/catalogue.ts'
 import type { Platform } from './operations/operation.ts'
 import { startWorker } from './operations/worker.ts'
+import { startArchiveChecks } from './schedules/check-archives.ts'
 import { startSchedules } from './schedules/run-schedules.ts'
 import { readSealer } from './sealing.ts'
 
@@ -72,9 +73,11 @@ async function start(config: Config, log: Log): Promise<Stop[]> {
     const worker = await startWorker(platform, operations)
     const housekeeping = startHousekeeping(platform)
     const schedules = startSchedules(platform)
+    const archiveChecks = startArchiveChecks(platform)
     stops.push(
       () => housekeeping.stop(),
       () => schedules.stop(),
+      () => archiveChecks.stop(),
       () => worker.stop(),
     )
   }

@@ -1,16 +1,18 @@
 // Owns a cluster's backups: taking, showing and deleting them, and its policy.
 import { BackupPolicy, BackupPolicyChange } from '@howdah/core/contract/backup-policy.ts'
-import { Backup, BackupCreate } from '@howdah/core/contract/backups.ts'
+import { Backup, BackupCreate, BackupStatus } from '@howdah/core/contract/backups.ts'
 import { OperationAccepted } from '@howdah/core/contract/clusters.ts'
 import { ResourceRef } from '@howdah/core/contract/resource.ts'
 import { isTimeZone, nextRun } from '@howdah/core/cron.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
 import { Type } from 'typebox'
+import { showBackupStatus } from '../backups/backup-status.ts'
 import type { Queryable } from '../database.ts'
 import { findBackup, listBackups, storeSchedules, toBackup } from '../db/backups.ts'
 import { type ClusterRow, findCluster, lockCluster, updateClusterSpec } from '../db/clusters.ts'
 import { activeStanza, findStanzas } from '../db/repositories.ts'
 import { createBackup, policyOf } from '../operations/create-backup.ts'
+import { deleteBackup } from '../operations/delete-backup.ts'
 import type { Api } from './app.ts'
 import { requireAvailable } from './cluster-contents.ts'
 import { requireCluster, startOperation } from './clusters.ts'
@@ -42,7 +44,9 @@ export async function requireRepository(tx: Queryable, cluster: ClusterRow): Pro
 export function registerBackups(api: Api): void {
   registerReads(api)
   registerCreate(api)
+  registerDelete(api)
   registerPolicy(api)
+  registerStatus(api)
 }
 
 function registerReads({ app, platform }: Api): void {
@@ -82,6 +86,58 @@ function registerReads({ app, platform }: Api): void {
       }
       return toBackup(row)
     },
+  )
+}
+
+function registerStatus({ app, platform }: Api): void {
+  app.get(
+    '/v1/clusters/:cluster/backup-status',
+    {
+      config: { access: 'read' },
+      schema: {
+        tags,
+        summary: 'What can be restored, what would be lost now, and what is wrong',
+        params: Params,
+        response: { 200: BackupStatus },
+      },
+    },
+    async ({ params }) => {
+      const cluster = await requireCluster(platform.database, params.cluster)
+      return showBackupStatus(platform.database, cluster)
+    },
+  )
+}
+
+function registerDelete({ app, platform }: Api): void {
+  app.delete(
+    '/v1/clusters/:cluster/backups/:backup',
+    {
+      config: { access: 'operate' },
+      schema: {
+        tags,
+        summary: 'Remove a backup with those that need it; never the last full one',
+        params: BackupParams,
+        response: { 202: OperationAccepted },
+      },
+    },
+    (request, reply) =>
+      mutate(platform, request, reply, async (tx) => {
+        const cluster = await requireAvailable(tx, request.params.cluster)
+        const rows = await listBackups(tx, cluster.id)
+        const reference = request.params.backup
+        const row = rows.find(({ id, label }) => id === reference || label === reference)
+        if (row === undefined) {
+          throw new HowdahError('not-found', `${cluster.name} has no backup ${reference}`)
+        }
+        const others = rows.filter(({ type, id }) => type === 'full' && id !== row.id)
+        if (row.type === 'full' && others.length === 0) {
+          throw new HowdahError('wrong-state', `${row.label} is the last full backup`)
+        }
+        const title = `remove backup ${row.label} of ${cluster.name}`
+        const input = { label: row.label }
+        const started = await startOperation(tx, request, deleteBackup, cluster, title, input)
+        return { status: 202, headers: started.headers, body: { operation: started.operation } }
+      }),
   )
 }
 

@@ -401,7 +401,8 @@ function registerDelete({ app, platform }: Api): void {
           throw new HowdahError('wrong-state', `cluster ${row.name} is deleted already`)
         }
         const title = `${purge ? 'delete and purge' : 'delete'} cluster ${row.name}`
-        const started = await startOperation(tx, request, deleteCluster, row, title, { purge })
+        const input = { purge, keepBackups: request.body.keep_backups === true }
+        const started = await startOperation(tx, request, deleteCluster, row, title, input)
         await setClusterState(tx, row.id, 'deleting', title)
         return {
           status: 202,

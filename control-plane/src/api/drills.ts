@@ -33,7 +33,13 @@ function refuseUnlessToldTwice(cluster: ClusterRow, body: GameDayRequest): void 
   )
 }
 
-export function registerDrills({ app, platform }: Api): void {
+export function registerDrills(api: Api): void {
+  registerGameDay(api)
+  registerRestoreDrill(api)
+  registerReports(api)
+}
+
+function registerGameDay({ app, platform }: Api): void {
   app.post(
     '/v1/clusters/:cluster/game-days',
     {
@@ -60,6 +66,9 @@ export function registerDrills({ app, platform }: Api): void {
         return { status: 202, headers: started.headers, body: { operation: started.operation } }
       }),
   )
+}
+
+function registerRestoreDrill({ app, platform }: Api): void {
   app.post(
     '/v1/clusters/:cluster/restore-drills',
     {
@@ -89,6 +98,9 @@ export function registerDrills({ app, platform }: Api): void {
         return { status: 202, headers: started.headers, body: { operation: started.operation } }
       }),
   )
+}
+
+function registerReports({ app, platform }: Api): void {
   app.get(
     '/v1/clusters/:cluster/drills',
     {

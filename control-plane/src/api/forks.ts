@@ -12,6 +12,7 @@ import { planRecovery, type RecoveryPlan, type WantedTarget } from '@howdah/core
 import { generatePassword } from '@howdah/core/scram.ts'
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
+import { isOnHistory, parseStatus } from '../backups/archive-status.ts'
 import { assignRepository } from '../backups/repository-access.ts'
 import { describePlan } from '../backups/restore-plan.ts'
 import { showCluster } from '../clusters/cluster-view.ts'
@@ -24,7 +25,7 @@ import {
   listRestorePoints,
 } from '../db/backups.ts'
 import { insertCluster } from '../db/clusters.ts'
-import { findStanzas } from '../db/repositories.ts'
+import { activeStanza, findStanzas } from '../db/repositories.ts'
 import { ensureSecret } from '../db/secrets.ts'
 import { DEFAULT_DATABASE, DEFAULT_ROLE } from '../operations/create-cluster.ts'
 import { type ForkInput, forkCluster } from '../operations/fork-cluster.ts'
@@ -43,7 +44,9 @@ export async function planFor(
   clusterId: string,
   wanted: WantedTarget,
 ): Promise<RecoveryPlan<BackupRow>> {
-  const backups = await listBackups(db, clusterId)
+  const status = parseStatus((await activeStanza(db, clusterId))?.status)
+  const all = await listBackups(db, clusterId)
+  const backups = all.filter((row) => wanted.backup !== undefined || isOnHistory(row, status))
   const restorePoints = await listRestorePoints(db, clusterId)
   return planRecovery(backups, wanted, { restorePoints, nowMs: Date.now() })
 }

@@ -215,7 +215,8 @@ export async function startDueOperations(db: Queryable): Promise<void> {
     `update operation o set state = 'pending'
      where state = 'scheduled' and start_at <= now() and not exists (
        select 1 from operation other
-       where other.cluster_id = o.cluster_id and other.lane = o.lane and other.state in ('pending', 'running'))
+       where other.cluster_id = o.cluster_id and other.lane = o.lane
+         and other.state in ('pending', 'running'))
      and id = (select min(id) from operation first
        where first.cluster_id = o.cluster_id and first.state = 'scheduled'
          and first.start_at <= now())`,

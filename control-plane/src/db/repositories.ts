@@ -172,6 +172,24 @@ export async function deleteStanza(
   )
 }
 
+/** The one that was not looked at for the longest; whoever claims it looks. */
+export async function claimStanzaCheck(
+  db: Queryable,
+  everySeconds: number,
+): Promise<StanzaRow | undefined> {
+  const { rows } = await db.query<StanzaRow>(
+    `update stanza set checked_at = now() where (cluster_id, repository_id) = (
+       select s.cluster_id, s.repository_id from stanza s
+       join cluster c on c.id = s.cluster_id and c.state = 'available'
+       where s.retired_at is null
+         and (s.checked_at is null or s.checked_at < now() - make_interval(secs => $1))
+       order by s.checked_at nulls first limit 1 for update of s skip locked)
+     returning ${STANZA_COLUMNS}`,
+    [everySeconds],
+  )
+  return rows[0]
+}
+
 export async function storeStanzaStatus(
   tx: Queryable,
   stanza: Pick<StanzaRow, 'cluster_id' | 'repository_id'>,

@@ -3,13 +3,7 @@
 import { HowdahError } from '@howdah/core/errors.ts'
 import type { TaskResult } from '@howdah/core/protocol.ts'
 import type { RenderRepository } from '@howdah/core/render/repository.ts'
-import {
-  accessOn,
-  askRepository,
-  loadRepository,
-  placeOn,
-  runRepositoryTask,
-} from '../backups/repository-access.ts'
+import { accessOn, askRepository, loadRepository, placeOn } from '../backups/repository-access.ts'
 import { findLeader, type Leader } from '../clusters/leader-sql.ts'
 import { syncBackups } from '../db/backups.ts'
 import { type ClusterRow, findCluster } from '../db/clusters.ts'
@@ -20,6 +14,8 @@ import type { StepContext } from './operation.ts'
 const LEADER_TIMEOUT_MS = 60_000
 const PREPARE_TIMEOUT_MS = 60_000
 const LOOK_MS = 1000
+/** The program says so when another of its kind works on the same cluster. */
+export const LOCKED = 'pgbackrest-050'
 
 export interface BackupSource {
   cluster: ClusterRow
@@ -51,19 +47,33 @@ export function leaderAccess({ repository, leader }: Pick<BackupSource, 'reposit
   return accessOn(repository, placeOn(host, instance.id, instance.postgres_port))
 }
 
-/** Makes the cluster's place in the repository; one that is there already is only checked. */
+/**
+ * Makes the cluster's place in the repository; one that is there already is only checked. WAL that
+ * is being archived right now is in the way for a moment.
+ */
 export async function prepareRepository(
   step: StepContext,
   source: BackupSource,
   timeoutMs = PREPARE_TIMEOUT_MS,
 ): Promise<void> {
-  await runRepositoryTask(step, source.leader.host.id, timeoutMs, step.operationId, {
-    kind: 'pgbackrest',
-    repository: leaderAccess(source),
-    command: 'stanza-create',
-    // Without asking PostgreSQL: what it needs stands in the data directory.
-    options: ['--no-online'],
-    operands: [],
+  await step.until([], timeoutMs, async () => {
+    const result = await askAgent(step, {
+      hostId: source.leader.host.id,
+      operationId: step.operationId,
+      timeoutMs,
+      action: {
+        kind: 'pgbackrest',
+        repository: leaderAccess(source),
+        command: 'stanza-create',
+        // Without asking PostgreSQL: what it needs stands in the data directory.
+        options: ['--no-online'],
+        operands: [],
+      },
+    })
+    if (result.ok) return true
+    if (result.errorCode !== LOCKED) throw new HowdahError('repository-failed', result.error)
+    await step.say('waits until WAL is archived')
+    return undefined
   })
 }
 

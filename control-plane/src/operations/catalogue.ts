@@ -4,6 +4,7 @@ import { createCluster } from './create-cluster.ts'
 import { createDatabase } from './create-database.ts'
 import { createDcs } from './create-dcs.ts'
 import { createRole } from './create-role.ts'
+import { deleteBackup } from './delete-backup.ts'
 import { deleteCluster } from './delete-cluster.ts'
 import { deleteDatabase } from './delete-database.ts'
 import { deleteRole } from './delete-role.ts'
@@ -13,11 +14,13 @@ import { forkCluster } from './fork-cluster.ts'
 import { gameDay } from './game-day.ts'
 import type { OperationDefinition } from './operation.ts'
 import { restartCluster } from './restart-cluster.ts'
+import { restoreCluster } from './restore-cluster.ts'
 import { restoreDrill } from './restore-drill.ts'
 import { rotatePassword } from './rotate-password.ts'
 import { scaleCluster } from './scale-cluster.ts'
 import { switchover } from './switchover.ts'
 import { undeleteCluster } from './undelete-cluster.ts'
+import { undoRestore } from './undo-restore.ts'
 import { updateCluster } from './update-cluster.ts'
 
 const ALL: readonly OperationDefinition<never>[] = [
@@ -37,7 +40,10 @@ const ALL: readonly OperationDefinition<never>[] = [
   scaleCluster,
   gameDay,
   createBackup,
+  deleteBackup,
   forkCluster,
+  restoreCluster,
+  undoRestore,
   restoreDrill,
 ]
 

@@ -16,6 +16,7 @@ import {
   type BackupSource,
   backupSource,
   formatSize,
+  LOCKED,
   leaderAccess,
   makeProgress,
   prepareRepository,
@@ -29,8 +30,6 @@ const EXPIRE_TIMEOUT_MS = 600_000
 /** A leader that changes takes the backup with it: it begins anew at the next one. */
 const ATTEMPTS_MAX = 4
 const RETRY_SECONDS = 300
-/** The program says so when another of its kind works on the same cluster. */
-const LOCKED = 'pgbackrest-050'
 
 export interface CreateBackupInput {
   type: BackupType

@@ -75,6 +75,9 @@ export const ClusterDelete = Type.Object(
     purge: Type.Optional(
       Type.Boolean({ description: 'Remove the data at once: there is no undo', default: false }),
     ),
+    keep_backups: Type.Optional(
+      Type.Boolean({ description: 'With purge: keep its backups for as long as its policy says' }),
+    ),
   },
   { additionalProperties: false },
 )

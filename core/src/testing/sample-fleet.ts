@@ -78,7 +78,7 @@ function sampleHost(options: SampleOptions, number: number): RenderHost {
       root: `${options.root}/${name}`,
       serviceUser: options.serviceUser,
       agentUser: options.agentUser,
-      programs: {},
+      programs: { pgbackrest: '2.45' },
       postgresql: { '15': options.binaries },
     },
   }

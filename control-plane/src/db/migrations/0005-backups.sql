@@ -59,6 +59,15 @@ create table restore_point (
   primary key (cluster_id, name)
 );
 
+-- The data that a restore in place has set aside, until its undo window ends.
+create table restore_undo (
+  cluster_id text primary key references cluster on delete cascade,
+  operation_id text not null,
+  directory text not null,
+  timeline integer not null,
+  expires_at timestamptz not null
+);
+
 -- When each schedule of a cluster runs next; a control plane takes a row by locking it.
 create table schedule (
   cluster_id text not null references cluster on delete cascade,
