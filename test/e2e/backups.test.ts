@@ -205,6 +205,13 @@ test('WAL that is missing in the repository is told within a minute or so', asyn
     return found === undefined ? { seen: `${body.data.length} events` } : { value: found }
   })
   assert.match(gap.message, /is missing in its repository/)
+  const beyond = await post('demo/fork', { name: 'beyond', plan: true })
+  if (beyond.status !== 200) assert.equal(beyond.body.code, 'outside-window')
+  await until('a backup to close the gap', CHECK_TIMEOUT_MS, async () => {
+    const [newest] = await backups()
+    const isLater = Date.parse(newest?.started_at ?? '') >= Date.parse(gap.at) - 1000
+    return isLater ? { value: true } : { seen: `the newest is of ${newest?.started_at}` }
+  })
 })
 
 test('a restore in place takes a cluster back, and its undo brings all of it back', async () => {

@@ -43,7 +43,9 @@ async function restore(context: Context, name: string, flags: Flags): Promise<vo
   const lines = formatPlan(context.output().paint, plan)
   if (flags.plan === true) return await context.output().print(plan, () => lines)
   for (const line of lines) context.output().note(line)
-  const consequence = `this takes ${name} back: clients are refused meanwhile, and what was written after that moment is set aside`
+  const consequence =
+    `this takes ${name} back: clients are refused meanwhile, ` +
+    'and what was written after that moment is set aside'
   await confirmName(context, flags, { name, consequence })
   const { data } = await client.request<OperationAccepted>('POST', path, {
     body: { ...target, confirm: name },
@@ -58,7 +60,8 @@ async function restore(context: Context, name: string, flags: Flags): Promise<vo
 }
 
 async function undo(context: Context, name: string, flags: Flags): Promise<void> {
-  const consequence = `this brings back what ${name} was before its restore; what was written since is lost`
+  const consequence =
+    `this brings back what ${name} was before its restore; ` + 'what was written since is lost'
   await confirmName(context, flags, { name, consequence })
   const path = apiPath`/v1/clusters/${name}/restore/undo`
   const body = { confirm: name }

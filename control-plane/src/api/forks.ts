@@ -10,9 +10,10 @@ import { ResourceRef } from '@howdah/core/contract/resource.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
 import { planRecovery, type RecoveryPlan, type WantedTarget } from '@howdah/core/recovery-plan.ts'
 import { generatePassword } from '@howdah/core/scram.ts'
+import { describeRange, parseLsn, segmentOf } from '@howdah/core/wal.ts'
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import { isOnHistory, parseStatus } from '../backups/archive-status.ts'
+import { type ArchiveStatus, isOnHistory, parseStatus } from '../backups/archive-status.ts'
 import { assignRepository } from '../backups/repository-access.ts'
 import { describePlan } from '../backups/restore-plan.ts'
 import { showCluster } from '../clusters/cluster-view.ts'
@@ -48,7 +49,28 @@ export async function planFor(
   const all = await listBackups(db, clusterId)
   const backups = all.filter((row) => wanted.backup !== undefined || isOnHistory(row, status))
   const restorePoints = await listRestorePoints(db, clusterId)
-  return planRecovery(backups, wanted, { restorePoints, nowMs: Date.now() })
+  const plan = planRecovery(backups, wanted, { restorePoints, nowMs: Date.now() })
+  refuseGap(plan, status, restorePoints)
+  return plan
+}
+
+/** Where the target's place in WAL is known, a hole on the way there is, too. */
+function refuseGap(
+  plan: RecoveryPlan<BackupRow>,
+  status: ArchiveStatus | undefined,
+  points: readonly RestorePoint[],
+): void {
+  const { kind, value } = plan.target
+  const point = points.find(({ name }) => name === value)
+  const text = kind === 'lsn' ? value : kind === 'name' ? (point?.lsn ?? '') : ''
+  const lsn = parseLsn(text)
+  if (kind !== 'latest' && lsn === undefined) return
+  const from = segmentOf(parseLsn(plan.backup.info.lsn_start) ?? 0n)
+  const to = lsn === undefined ? Number.MAX_SAFE_INTEGER : segmentOf(lsn)
+  const gap = status?.gaps.find(({ first, last }) => last >= from && first <= to)
+  if (gap === undefined) return
+  const said = `${plan.said}: WAL is missing between backup ${plan.backup.label} and there`
+  throw new HowdahError('outside-window', `${said}: ${describeRange(gap)}`)
 }
 
 export function recoveryInput(clusterId: string, plan: RecoveryPlan<BackupRow>) {
@@ -125,6 +147,7 @@ async function startFork(
   const input: ForkInput = {
     ...recoveryInput(source.id, plan),
     sourceId: isThere ? source.id : null,
+    archivedLsn: parseStatus(stanza.status)?.archivedLsn ?? null,
   }
   const title = `fork ${source.name} as ${row.name}, to ${plan.said}`
   const started = await startOperation(tx, request, forkCluster, row, title, input)

@@ -2,7 +2,7 @@
 // the repository holds. PostgreSQL alone cannot be asked: a program that gave a segment up told it
 // that all is well.
 
-import { HowdahError } from '@howdah/core/errors.ts'
+import { describeError, HowdahError } from '@howdah/core/errors.ts'
 import type { ArchiveInventory, TimelineStart, WalRange } from '@howdah/core/wal.ts'
 import {
   formatLsn,
@@ -13,7 +13,7 @@ import {
   type Segment,
   segmentOf,
 } from '@howdah/core/wal.ts'
-import { findLeader, queryLeader } from '../clusters/leader-sql.ts'
+import { findLeader, type Leader, queryLeader } from '../clusters/leader-sql.ts'
 import { listBackups } from '../db/backups.ts'
 import type { ClusterRow } from '../db/clusters.ts'
 import type { StanzaRow } from '../db/repositories.ts'
@@ -22,6 +22,7 @@ import { type ArchiveStatus, isOnHistory } from './archive-status.ts'
 import { accessOn, loadStanza, placeOn, runRepositoryTask } from './repository-access.ts'
 
 const LIST_TIMEOUT_MS = 30_000
+const GAPS_SHOWN_MAX = 100
 
 const ARCHIVER = `select pg_current_wal_lsn()::text as present,
     ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer as timeline,
@@ -45,35 +46,46 @@ interface ArchiverRow {
   history: string
 }
 
-/** Throws what keeps it from looking. */
+/**
+ * What PostgreSQL says is known even when the repository does not answer: then the rest stays as it
+ * was, and `error` says why. Throws when the cluster itself does not answer.
+ */
 export async function lookAtArchive(
   platform: Platform,
   cluster: ClusterRow,
   stanza: StanzaRow,
-): Promise<Omit<ArchiveStatus, 'gapsSince' | 'error'>> {
+  before: ArchiveStatus,
+): Promise<Omit<ArchiveStatus, 'gapsSince'>> {
   const rows = await queryLeader<ArchiverRow>(platform, cluster, { text: ARCHIVER, params: [] })
   const archiver = rows[0]
   const leader = await findLeader(platform, cluster.id)
   if (archiver === undefined || leader === undefined) {
     throw new HowdahError('cluster-unreachable', 'there is no leader')
   }
+  const told = {
+    presentLsn: archiver.present,
+    timeline: archiver.timeline,
+    lastSegment: archiver.last,
+    lastAt: archiver.last_at,
+    failedSegment: archiver.failed,
+    failedAt: archiver.failed_at,
+    waitingSegments: archiver.waiting,
+  }
+  try {
+    const inventory = await listSegments(platform, stanza, leader)
+    return { ...told, ...(await compare(platform, stanza, archiver, inventory)), error: '' }
+  } catch (error) {
+    return { ...before, ...told, error: describeError(error).slice(0, 1000) }
+  }
+}
+
+async function listSegments(platform: Platform, stanza: StanzaRow, leader: Leader) {
   const repository = await loadStanza(platform.database, platform.sealer, stanza)
   const { host, instance } = leader
-  const inventory = await runRepositoryTask<ArchiveInventory>(
-    platform,
-    host.id,
-    LIST_TIMEOUT_MS,
-    undefined,
-    {
-      kind: 'list-archive',
-      repository: accessOn(repository, placeOn(host, instance.id, instance.postgres_port)),
-    },
-  )
-  const backups = await listBackups(platform.database, cluster.id)
-  const oldest = backups
-    .filter(({ repository_id }) => repository_id === stanza.repository_id)
-    .at(-1)
-  return compare(archiver, inventory, oldest?.info)
+  return runRepositoryTask<ArchiveInventory>(platform, host.id, LIST_TIMEOUT_MS, undefined, {
+    kind: 'list-archive',
+    repository: accessOn(repository, placeOn(host, instance.id, instance.postgres_port)),
+  })
 }
 
 /** Timelines with where each left its parent, from a history file: `1\t0/5000000\treason`. */
@@ -88,14 +100,20 @@ export function parseHistory(text: string, present: number): TimelineStart[] {
   }))
 }
 
-function compare(
+async function compare(
+  platform: Platform,
+  stanza: StanzaRow,
   archiver: ArchiverRow,
   inventory: ArchiveInventory,
-  oldest: { lsn_start: string; timeline: number } | undefined,
 ) {
+  const starts = parseHistory(archiver.history, archiver.timeline)
+  const history = { starts: starts.map(({ timeline, lsn }) => ({ timeline, lsn: formatLsn(lsn) })) }
+  const oldest = (await listBackups(platform.database, stanza.cluster_id))
+    .filter(({ repository_id }) => repository_id === stanza.repository_id)
+    .filter((backup) => isOnHistory(backup, history))
+    .at(-1)?.info
   const to = newestArchived(archiver, inventory.ranges)
   const start = parseLsn(oldest?.lsn_start ?? '')
-  const starts = parseHistory(archiver.history, archiver.timeline)
   const gaps: WalRange[] =
     to === undefined || start === undefined || oldest === undefined
       ? []
@@ -104,19 +122,10 @@ function compare(
           starts,
           to,
         })
-  const firstGap = gaps.at(-1)
-  const end = to === undefined ? null : endOf(to)
   return {
-    presentLsn: archiver.present,
-    timeline: archiver.timeline,
-    starts: starts.map(({ timeline, lsn }) => ({ timeline, lsn: formatLsn(lsn) })),
-    archivedLsn: end === null ? null : formatLsn(end),
-    lastSegment: archiver.last,
-    lastAt: archiver.last_at,
-    failedSegment: archiver.failed,
-    failedAt: archiver.failed_at,
-    waitingSegments: archiver.waiting,
-    gaps: firstGap === undefined ? [] : gaps.slice(-100),
+    ...history,
+    archivedLsn: to === undefined ? null : formatLsn(endOf(to)),
+    gaps: gaps.slice(-GAPS_SHOWN_MAX),
     archiveBytes: inventory.bytes,
     archiveSegments: inventory.segments,
   }

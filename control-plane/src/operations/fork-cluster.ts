@@ -25,6 +25,8 @@ import { changeConfiguration } from './update-cluster.ts'
 export interface ForkInput extends RecoveryInput {
   /** Still there, so that what it wrote last can be had. */
   sourceId: string | null
+  /** What was last seen in the repository. */
+  archivedLsn: string | null
 }
 
 export const forkCluster: OperationDefinition<ForkInput> = {
@@ -42,13 +44,14 @@ export const forkCluster: OperationDefinition<ForkInput> = {
     const { step, input } = operation
     await step('place', place)
     await step('issue-secrets', issueSecrets)
-    await step('archive-present', (context) => archiveIfThere(context, input.sourceId))
+    const minimumLsn = await step('archive-present', (context) => archiveIfThere(context, input))
     await step('fetch', async (context) =>
       fetchBackup(context, input, await firstInstance(context)),
     )
     await step('replay', async (context) => {
       const statements = await ownPasswords(context)
-      await replay(context, input, await firstInstance(context), { statements, amcheck: false })
+      const at = await firstInstance(context)
+      await replay(context, input, at, { statements, amcheck: false, minimumLsn })
     })
     await step('start-leader', startFirst)
     await bringUp(operation, { isNew: false }, prepareFork)
@@ -61,12 +64,20 @@ export const forkCluster: OperationDefinition<ForkInput> = {
     setClusterState(database, clusterId, 'failed', `the fork failed: ${reason}`),
 }
 
-async function archiveIfThere(step: StepContext, sourceId: string | null): Promise<void> {
-  if (sourceId === null) return step.say('the source is gone: what it archived is there')
+/** Returns what a replay to the end must reach; null when nobody knows. */
+async function archiveIfThere(
+  step: StepContext,
+  { sourceId, archivedLsn }: ForkInput,
+): Promise<string | null> {
+  if (sourceId === null) {
+    await step.say('the source is gone: what it archived is there')
+    return archivedLsn
+  }
   try {
-    await archivePresent(step, sourceId)
+    return await archivePresent(step, sourceId)
   } catch (error) {
     await step.say(`goes on with what is archived: ${describeError(error)}`)
+    return archivedLsn
   }
 }
 

@@ -6,6 +6,7 @@ import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 import type { RecoveryReport } from '@howdah/core/protocol.ts'
 import type { RecoveryTarget } from '@howdah/core/recovery-plan.ts'
 import { PLATFORM_ROLES } from '@howdah/core/render/model.ts'
+import { parseLsn } from '@howdah/core/wal.ts'
 import { accessOn, loadStanza, placeOn } from '../backups/repository-access.ts'
 import { runOnLeader, type Statement, statement } from '../clusters/leader-sql.ts'
 import type { HostRow } from '../db/hosts.ts'
@@ -88,7 +89,7 @@ export async function replay(
   step: StepContext,
   input: RecoveryInput,
   at: RecoveryPlaceOnHost,
-  then: { statements: Statement[]; amcheck: boolean },
+  then: { statements: Statement[]; amcheck: boolean; minimumLsn: string | null },
 ): Promise<RecoveryReport> {
   await step.say('replays')
   const result = await askAgent(step, {
@@ -103,11 +104,13 @@ export async function replay(
       superuser: PLATFORM_ROLES.superuser,
       port: at.port,
       target: input.target,
-      ...then,
+      statements: then.statements,
+      amcheck: then.amcheck,
     },
   })
   if (!result.ok) throw new HowdahError('repository-failed', lastLines(result.error))
   const report = result.value as RecoveryReport
+  refuseTooEarly(report, then.minimumLsn)
   await step.say(
     `replayed to ${report.lsn}, timeline ${report.timeline}, in ${report.replayMs} ms` +
       (report.lastCommitAt === null ? '' : `; last commit ${report.lastCommitAt}`),
@@ -115,24 +118,42 @@ export async function replay(
   return report
 }
 
+/**
+ * Replay ends where WAL is missing just as it ends where there is no more: only what was known to
+ * be archived tells one from the other.
+ */
+function refuseTooEarly(report: RecoveryReport, minimumLsn: string | null): void {
+  const minimum = parseLsn(minimumLsn ?? '')
+  const reached = parseLsn(report.lsn)
+  if (!report.reachedEnd || minimum === undefined || reached === undefined) return
+  if (reached >= minimum) return
+  const said = `replay ended at ${report.lsn}, before ${minimumLsn}: WAL is missing`
+  throw new HowdahError('repository-failed', said)
+}
+
 /** What PostgreSQL logged before it gave up. */
 function lastLines(text: string): string {
-  const fatal = text.split('\n').filter((line) => /FATAL|PANIC|ERROR|LOG: {2}invalid/.test(line))
+  const fatal = text
+    .split('\n')
+    .filter(
+      (line) => /FATAL|PANIC|ERROR|LOG: {2}invalid/.test(line) && !line.includes('not accepting'),
+    )
   return (fatal.length > 0 ? fatal.join('; ') : text).slice(-1000)
 }
 
 /**
  * Has the WAL that the source wrote up to now archived, so that it can be replayed. A source that
- * is gone or does not answer has archived what it has: that is said, and nothing waits.
+ * is gone or does not answer has archived what it has: that is said, and nothing waits. Returns
+ * the LSN that a replay to the end must reach.
  */
-export async function archivePresent(step: StepContext, sourceId: string): Promise<void> {
+export async function archivePresent(step: StepContext, sourceId: string): Promise<string> {
   const source = { ...step, clusterId: sourceId }
-  const [row] = await runOnLeader<{ segment: string }>(source, 'postgres', [
+  const [row] = await runOnLeader<{ lsn: string; segment: string }>(source, 'postgres', [
     // Something committed after any target in the past: only then it is known to be reached.
     statement('create table if not exists howdah.mark (at timestamptz not null)'),
     statement('delete from howdah.mark'),
     statement('insert into howdah.mark values (now())'),
-    statement('select pg_walfile_name(pg_switch_wal()) as segment'),
+    statement('select lsn::text, pg_walfile_name(lsn) as segment from pg_switch_wal() lsn'),
   ])
   const segment = row?.segment ?? ''
   await step.until([], ARCHIVED_TIMEOUT_MS, async () => {
@@ -142,4 +163,5 @@ export async function archivePresent(step: StepContext, sourceId: string): Promi
     await step.say(`waits for ${segment} to be archived; the last one is ${archiver?.last ?? '-'}`)
     return (archiver?.last ?? '') >= segment ? true : undefined
   })
+  return row?.lsn ?? '0/0'
 }

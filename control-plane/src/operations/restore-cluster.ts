@@ -31,7 +31,7 @@ export const restoreCluster: OperationDefinition<RecoveryInput> = {
   ],
   async run(operation) {
     const { step, input } = operation
-    await step('archive-present', archiveIfAlive)
+    const minimumLsn = await step('archive-present', archiveIfAlive)
     await step('remember', remember)
     await step('stop', stopCluster)
     await step('set-aside', setAside)
@@ -40,7 +40,8 @@ export const restoreCluster: OperationDefinition<RecoveryInput> = {
     )
     await step('replay', async (context) => {
       const statements = await ownPasswords(context)
-      await replay(context, input, await firstInstance(context), { statements, amcheck: false })
+      const at = await firstInstance(context)
+      await replay(context, input, at, { statements, amcheck: false, minimumLsn })
     })
     await step('clear-dcs', clearDcs)
     await step('start-leader', startFirst)
@@ -52,12 +53,16 @@ export const restoreCluster: OperationDefinition<RecoveryInput> = {
   },
 }
 
-async function archiveIfAlive(step: StepContext): Promise<void> {
+async function archiveIfAlive(step: StepContext): Promise<string | null> {
   const rows = await listInstances(step.database, step.clusterId)
   const leader = leaderOf(await hostsById(step.database), rows)
-  if (leader === undefined) return step.say('nobody leads: what is archived is there')
-  await archivePresent(step, step.clusterId).catch(async (error) => {
+  if (leader === undefined) {
+    await step.say('nobody leads: what is archived is there')
+    return null
+  }
+  return await archivePresent(step, step.clusterId).catch(async (error) => {
     await step.say(`goes on with what is archived: ${describeError(error)}`)
+    return null
   })
 }
 

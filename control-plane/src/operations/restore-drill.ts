@@ -34,6 +34,7 @@ interface Plan extends RecoveryInput {
 }
 
 interface Ledger {
+  minimumLsn: string
   rows: number
   digest: string
 }
@@ -102,7 +103,7 @@ async function writeLedger(step: StepContext): Promise<Ledger> {
     clusterId: step.clusterId,
     operationId: step.operationId,
   })
-  const rows = await runOnLeader<Ledger>(step, 'postgres', [
+  const rows = await runOnLeader<Omit<Ledger, 'minimumLsn'>>(step, 'postgres', [
     statement(`create table if not exists howdah.restore_ledger (
       id bigint generated always as identity primary key, run text not null unique,
       at timestamptz not null default now())`),
@@ -111,10 +112,10 @@ async function writeLedger(step: StepContext): Promise<Ledger> {
     ]),
     statement(LEDGER),
   ])
-  await archivePresent(step, step.clusterId)
+  const minimumLsn = await archivePresent(step, step.clusterId)
   const ledger = rows[0]
   if (ledger === undefined) throw new Error('BUG: a count has one row')
-  return ledger
+  return { ...ledger, minimumLsn }
 }
 
 async function choose(step: StepContext, wanted: string | undefined): Promise<Plan> {
@@ -171,7 +172,8 @@ const nameOf = (step: StepContext) => `drill_${step.operationId}`
 async function look(step: StepContext, plan: Plan, expected: Ledger) {
   const statements: Statement[] = [statement(LEDGER)]
   const at = await placeOf(step, plan)
-  const report = await replay(step, plan, at, { statements, amcheck: true })
+  const { minimumLsn } = expected
+  const report = await replay(step, plan, at, { statements, amcheck: true, minimumLsn })
   const found = report.rows[0] as Ledger | undefined
   const isSame = found?.rows === expected.rows && found.digest === expected.digest
   const problems = [

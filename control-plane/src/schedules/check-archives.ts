@@ -59,11 +59,10 @@ export async function checkArchive(platform: Platform, stanza: StanzaRow): Promi
   const before = parseStatus(stanza.status) ?? NOTHING
   const cluster = await findCluster(platform.database, stanza.cluster_id)
   if (cluster?.state !== 'available') return before
-  const now = await lookAtArchive(platform, cluster, stanza).then(
+  const now = await lookAtArchive(platform, cluster, stanza, before).then(
     (seen): ArchiveStatus => ({
       ...seen,
       gapsSince: seen.gaps.length === 0 ? null : (before.gapsSince ?? new Date().toISOString()),
-      error: '',
     }),
     // What was seen last stays: it is true until somebody sees something else.
     (error): ArchiveStatus => ({ ...before, error: describeError(error).slice(0, 1000) }),
