@@ -27,15 +27,13 @@ export async function removeStanza(platform: Platform, stanza: StanzaRow): Promi
     ...placeOn(host, stanza.cluster_id, 1),
     dataDirectory: undefined,
   })
-  for (const part of ['backup', 'archive']) {
-    await runRepositoryTask(platform, host.id, REMOVE_TIMEOUT_MS, undefined, {
-      kind: 'pgbackrest',
-      repository: access,
-      command: 'repo-rm',
-      options: ['--recurse'],
-      operands: [part],
-    })
-  }
+  await runRepositoryTask(platform, host.id, REMOVE_TIMEOUT_MS, undefined, {
+    kind: 'pgbackrest',
+    repository: access,
+    command: 'repo-rm',
+    options: ['--recurse'],
+    operands: [],
+  })
   // Rows go last: until then a crash finds everything it needs to go on.
   await database.transaction(async (tx) => {
     await deleteStanza(tx, stanza)

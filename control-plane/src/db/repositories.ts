@@ -172,6 +172,15 @@ export async function deleteStanza(
   )
 }
 
+/** What was seen of it no longer holds: it is looked at anew. */
+export async function forgetStanzaStatus(tx: Queryable, clusterId: string): Promise<void> {
+  await tx.query(
+    `update stanza set status = null, checked_at = null
+     where cluster_id = $1 and retired_at is null`,
+    [clusterId],
+  )
+}
+
 /** The one that was not looked at for the longest; whoever claims it looks. */
 export async function claimStanzaCheck(
   db: Queryable,

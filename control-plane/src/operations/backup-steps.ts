@@ -14,6 +14,8 @@ import type { StepContext } from './operation.ts'
 const LEADER_TIMEOUT_MS = 60_000
 const PREPARE_TIMEOUT_MS = 60_000
 const LOOK_MS = 1000
+/** Nobody will lead it again soon, and who deletes it waits for us. */
+const ENDING: readonly string[] = ['deleting', 'deleted', 'restoring']
 /** The program says so when another of its kind works on the same cluster. */
 export const LOCKED = 'pgbackrest-050'
 
@@ -35,6 +37,8 @@ export async function backupSource(step: StepContext): Promise<BackupSource> {
     throw new HowdahError('no-repository', `${cluster.name} is not backed up anywhere`)
   }
   const leader = await step.until([], LEADER_TIMEOUT_MS, async () => {
+    const state = (await findCluster(database, clusterId))?.state ?? 'deleted'
+    if (ENDING.includes(state)) throw new HowdahError('wrong-state', `the cluster is ${state}`)
     const found = await findLeader(step, clusterId)
     if (found === undefined) await step.say('waits for a leader')
     return found

@@ -6,7 +6,7 @@ import { notifyChange } from '../changes.ts'
 import type { Queryable } from '../database.ts'
 import { listBackups, runSoon, storeSchedules } from '../db/backups.ts'
 import { findCluster } from '../db/clusters.ts'
-import { activeStanza } from '../db/repositories.ts'
+import { activeStanza, forgetStanzaStatus } from '../db/repositories.ts'
 import { backupSource, prepareRepository } from './backup-steps.ts'
 import { policyOf } from './create-backup.ts'
 import type { StepContext, StepPlan } from './operation.ts'
@@ -34,6 +34,7 @@ export async function scheduleBackups(tx: Queryable, clusterId: string): Promise
   const cluster = await findCluster(tx, clusterId)
   if (cluster === undefined || (await activeStanza(tx, clusterId)) === undefined) return
   await storeSchedules(tx, clusterId, policyOf(cluster))
+  await forgetStanzaStatus(tx, clusterId)
   if ((await listBackups(tx, clusterId)).length > 0) return
   await runSoon(tx, clusterId, 'full', 0)
   await notifyChange(tx, 'schedules')

@@ -18,6 +18,7 @@ import {
   setActive,
 } from '../db/clusters.ts'
 import { readDcs, touchHosts } from '../db/hosts.ts'
+import { runningOperation } from '../db/operations.ts'
 import { findStanzas, retireStanza } from '../db/repositories.ts'
 import { deleteSecrets } from '../db/secrets.ts'
 import { askAgent } from './agent-task.ts'
@@ -27,6 +28,7 @@ import type { OperationContext, StepContext, StepPlan } from './operation.ts'
 
 const STOP_TIMEOUT_MS = 120_000
 const REMOVE_TIMEOUT_MS = 300_000
+const BACKUP_ENDS_TIMEOUT_MS = 120_000
 /** Of a cluster whose policy counts backups and not days. */
 const KEEP_DAYS = 30
 
@@ -122,6 +124,13 @@ async function leaveBackups(step: StepContext, keep: boolean): Promise<void> {
     return findStanzas(tx, clusterId)
   })
   if (keep) return await step.say(`its backups are kept for ${days} days`)
+  // A backup that is still at it would write again what is removed here.
+  await step.until([], BACKUP_ENDS_TIMEOUT_MS, async () => {
+    const running = await runningOperation(database, clusterId, 'backup')
+    if (running === undefined) return true
+    await step.say(`waits for the end of ${running}`)
+    return undefined
+  })
   for (const stanza of stanzas) {
     await removeStanza(step, stanza).catch(async (error) => {
       await step.say(`its backups will be removed later: ${describeError(error)}`)

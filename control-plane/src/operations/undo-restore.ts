@@ -1,6 +1,6 @@
 // Takes a restore in place back: the data that was set aside serves again, and the repository
 // forgets what was written meanwhile, as both would claim the same timeline.
-import { HowdahError } from '@howdah/core/errors.ts'
+import { describeError, HowdahError } from '@howdah/core/errors.ts'
 import { type ArchiveInventory, formatSegmentName } from '@howdah/core/wal.ts'
 import {
   accessOn,
@@ -10,7 +10,7 @@ import {
   runRepositoryTask,
 } from '../backups/repository-access.ts'
 import { hostsById } from '../clusters/cluster-view.ts'
-import { listBackups, syncBackups } from '../db/backups.ts'
+import { listBackups, markDamaged, runSoon, syncBackups } from '../db/backups.ts'
 import { findCluster, listInstances, setClusterState } from '../db/clusters.ts'
 import { activeStanza } from '../db/repositories.ts'
 import { deleteUndo, findUndo, type UndoRow } from '../db/restore-undo.ts'
@@ -22,6 +22,7 @@ import { changeConfiguration } from './update-cluster.ts'
 
 const LIST_TIMEOUT_MS = 60_000
 const FORGET_TIMEOUT_MS = 300_000
+const TAKEN_BACK = 'it was taken after a restore that was undone'
 
 export const undoRestore: OperationDefinition<Record<string, never>> = {
   kind: 'undo-restore',
@@ -40,7 +41,7 @@ export const undoRestore: OperationDefinition<Record<string, never>> = {
     await step('forget', forget)
     await step('clear-dcs', clearDcs)
     await bringUp(operation, { isNew: false }, changeConfiguration)
-    await step('end-undo', ({ database, clusterId }) => deleteUndo(database, clusterId))
+    await step('end-undo', endUndo)
   },
   failed: ({ database }, clusterId, reason) =>
     setClusterState(database, clusterId, 'failed', `the undo failed: ${reason}`),
@@ -84,7 +85,10 @@ async function forget(step: StepContext): Promise<void> {
     })
   for (const backup of await listBackups(database, clusterId)) {
     if (backup.info.timeline <= undo.timeline) continue
-    await run('expire', [`--set=${backup.label}`], [])
+    // The last full one stays until there is another: it is marked below, and nobody takes it.
+    await run('expire', [`--set=${backup.label}`], []).catch(async (error) => {
+      await step.say(describeError(error))
+    })
   }
   const inventory = await runRepositoryTask<ArchiveInventory>(
     step,
@@ -99,7 +103,20 @@ async function forget(step: StepContext): Promise<void> {
     await run('repo-rm', isDirectory ? ['--recurse'] : [], [`${archive}/${path}`])
   }
   const answer = await askRepository(step, repository, { host, instance }, step.operationId)
-  await database.transaction((tx) => syncBackups(tx, stanza, answer.backups))
+  await database.transaction(async (tx) => {
+    await syncBackups(tx, stanza, answer.backups)
+    for (const backup of await listBackups(tx, clusterId)) {
+      if (backup.info.timeline > undo.timeline) await markDamaged(tx, backup.id, TAKEN_BACK)
+    }
+  })
+}
+
+/** What is left may begin after what was undone, or may be of it: a new chain is begun at once. */
+async function endUndo({ database, clusterId }: StepContext): Promise<void> {
+  await database.transaction(async (tx) => {
+    await deleteUndo(tx, clusterId)
+    await runSoon(tx, clusterId, 'full', 0)
+  })
 }
 
 /** Directories of segments and history files of every timeline after that one. */
