@@ -4,6 +4,7 @@ import { Repository, RepositoryCreate } from '@howdah/core/contract/backups.ts'
 import { ResourceRef } from '@howdah/core/contract/resource.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
 import { parseResourceName } from '@howdah/core/names.ts'
+import type { BackupPlace } from '@howdah/core/render/pgbackrest.ts'
 import type { RenderRepository } from '@howdah/core/render/repository.ts'
 import { Type } from 'typebox'
 import { accessOn, placeOn, runRepositoryTask } from '../backups/repository-access.ts'
@@ -21,7 +22,7 @@ import { permissionsOf, userOf } from './access.ts'
 import type { Api } from './app.ts'
 import { mutate } from './mutation.ts'
 
-const PROBE_TIMEOUT_MS = 20_000
+const PROBE_TIMEOUT_MS = 25_000
 const HTTPS_PORT = 443
 const REGION = 'us-east-1'
 const Params = Type.Object({ repository: ResourceRef })
@@ -90,7 +91,11 @@ async function probe(platform: Platform, body: RepositoryCreate): Promise<void> 
   if (hosts.length === 0) throw new HowdahError('no-capacity', 'no host is online to try it')
   await Promise.all(
     hosts.map(async (host) => {
-      const place = { ...placeOn(host, 'probe', 1), dataDirectory: undefined }
+      const place: BackupPlace = {
+        ...placeOn(host, 'probe', 1),
+        dataDirectory: undefined,
+        patience: 'probe',
+      }
       const action = {
         kind: 'probe-repository' as const,
         repository: accessOn(repository, place),

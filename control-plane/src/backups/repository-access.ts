@@ -124,6 +124,7 @@ export function placeOn(host: HostRow, name: string, port: number): BackupPlace 
     lockDirectory: `${data}/lock`,
     // The agent writes the file and says where it is.
     caFile: undefined,
+    patience: 'task',
   }
 }
 

@@ -13,6 +13,7 @@ const place = {
   spoolDirectory: '/var/lib/howdah/data/ins/spool',
   lockDirectory: '/var/lib/howdah/data/ins/lock',
   caFile: '/var/lib/howdah/config/ins/repository-ca.crt',
+  patience: 'archive' as const,
 }
 const storage: S3Storage = {
   kind: 's3',

@@ -15,11 +15,19 @@ export interface BackupPlace {
   lockDirectory: string
   /** File that holds `caPem`, when there is one. */
   caFile: string | undefined
+  patience: keyof typeof PATIENCE
 }
 
-/** A repository that does not answer must not hold PostgreSQL or an operation for longer. */
-const IO_TIMEOUT_SECONDS = 20
-const ARCHIVE_TIMEOUT_SECONDS = 60
+/**
+ * For how long an answer of the repository, and the archiving of a segment, are waited for. `archive`
+ * is PostgreSQL's own: a leader that hands over archives one more segment before it ends, so a
+ * repository that hangs makes clients wait. A failed segment is simply tried again.
+ */
+const PATIENCE = {
+  archive: { answerSeconds: 5, archiveSeconds: 5 },
+  task: { answerSeconds: 20, archiveSeconds: 60 },
+  probe: { answerSeconds: 3, archiveSeconds: 60 },
+} as const
 const PROCESSES = 2
 const COMPRESS_LEVEL = 3
 
@@ -76,6 +84,7 @@ function cipherLines(pass: string | null): Line[] {
 export function renderPgbackrest(repository: RenderRepository, place: BackupPlace): string {
   // Many at once pays where a store is far away. On a disk it only makes each segment wait: 0.4 s,
   // which a switchover would wait, too, as PostgreSQL archives one more before it ends.
+  const patience = PATIENCE[place.patience]
   const isFar = repository.storage.kind === 's3'
   const global: Line[] = [
     ...storageLines(repository, place.caFile),
@@ -89,8 +98,8 @@ export function renderPgbackrest(repository: RenderRepository, place: BackupPlac
     ['start-fast', 'y'],
     ['archive-async', isFar ? 'y' : 'n'],
     ['archive-push-queue-max', repository.queueBytesMax],
-    ['archive-timeout', ARCHIVE_TIMEOUT_SECONDS],
-    ['io-timeout', IO_TIMEOUT_SECONDS],
+    ['archive-timeout', patience.archiveSeconds],
+    ['io-timeout', patience.answerSeconds],
     ['spool-path', place.spoolDirectory],
     ['lock-path', place.lockDirectory],
     ['log-level-file', 'off'],
@@ -122,6 +131,7 @@ export function backupPlaceOf(instance: RenderInstance, hasCa: boolean): BackupP
     spoolDirectory: `${data}/spool`,
     lockDirectory: `${data}/lock`,
     caFile: hasCa ? `${root}/${HOST_LAYOUT.config}/${instance.id}/repository-ca.crt` : undefined,
+    patience: 'archive',
   }
 }
 
