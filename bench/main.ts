@@ -1,7 +1,8 @@
-// Runs a bench: `npm run bench -- <name> [--rounds N] [--out FILE]`. Every bench starts what it
-// needs, writes raw rows as JSON lines, prints medians, and leaves no process and no directory
+// Runs a bench: `npm run bench -- <name> [options]`; `--help` lists both. Every bench starts what
+// it needs, writes raw rows as JSON lines, prints medians, and leaves no process and no directory
 // behind.
 import { parseArgs } from 'node:util'
+import { SENSITIVITIES, type Sensitivity } from '@howdah/core/host-spec.ts'
 import { benchDataPath } from './data-path/data-path.ts'
 import { benchFailures, FAILURE_TRIALS } from './failures/failures.ts'
 import { benchProvision } from './provision/provision.ts'
@@ -15,6 +16,8 @@ interface BenchOptions {
   rounds: number
   peerRounds: number
   freshStarts: number
+  sensitivity: Sensitivity | undefined
+  kinds: readonly string[] | undefined
 }
 
 interface Bench {
@@ -42,6 +45,10 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   crash: failureBench('crash', 'SIGKILL to the leader: the gap that a client sees'),
   reroute: failureBench('reroute', 'from a new leader that writes to a client that is with it'),
   failures: failureBench('failures', 'switchover, crash and reroute in one run'),
+  'host-loss': failureBench(
+    'host-loss',
+    "the leader's host goes, refusing or black-holed (root): gap, lost rows, overlap of leaders",
+  ),
   'data-path': {
     describe: 'processor time per transaction between client and PostgreSQL',
     defaults: { rounds: 10 },
@@ -49,11 +56,29 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   },
 }
 
+const OPTIONS = [
+  ['--rounds N', 'trials of ours, of each kind'],
+  ['--peer-rounds N', 'trials of each peer, of each kind; 0 starts no peer'],
+  ['--kinds A,B', 'only these kinds of trials, e.g. refusing,black-holed'],
+  ['--sensitivity S', `of our cluster in benches of failures: ${SENSITIVITIES.join(', ')}`],
+  ['--fresh-starts N', 'of provision: first starts of a whole platform'],
+  ['--subnet A.B.C', `of our hosts; ${SUBNET} unless given`],
+  ['--out FILE', 'where rows go; bench/results/<name>-<today>.jsonl unless given'],
+] as const
+
 function usage(): string {
-  const benches = Object.entries(BENCHES).map(
-    ([name, bench]) => `  ${name.padEnd(12)} ${bench.describe}`,
-  )
-  return ['usage: npm run bench -- <name> [--rounds N] [--out FILE]', ...benches].join('\n')
+  const benches = Object.entries(BENCHES).map(([name, { describe, defaults }]) => {
+    const rounds = [defaults.rounds, defaults.peerRounds].filter((value) => value !== undefined)
+    return `  ${name.padEnd(16)} ${describe}; rounds: ${rounds.join(', of a peer ')}`
+  })
+  const options = OPTIONS.map(([option, says]) => `  ${option.padEnd(16)} ${says}`)
+  return ['usage: npm run bench -- <name> [options]', '', ...benches, '', ...options].join('\n')
+}
+
+function parseSensitivity(text: string | undefined): Sensitivity | undefined {
+  const found = SENSITIVITIES.find((sensitivity) => sensitivity === text)
+  if (text === undefined || found !== undefined) return found
+  throw new Error(`${text} is no sensitivity; there are ${SENSITIVITIES.join(', ')}`)
 }
 
 function count(text: string | undefined, otherwise: number): number {
@@ -70,6 +95,7 @@ function count(text: string | undefined, otherwise: number): number {
 const interruption = new AbortController()
 process.once('SIGINT', () => interruption.abort(new Error('interrupted')))
 process.once('SIGTERM', () => interruption.abort(new Error('terminated')))
+process.once('SIGHUP', () => interruption.abort(new Error('hung up')))
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -78,16 +104,22 @@ const { values, positionals } = parseArgs({
     'peer-rounds': { type: 'string' },
     'fresh-starts': { type: 'string' },
     subnet: { type: 'string' },
+    sensitivity: { type: 'string' },
+    kinds: { type: 'string' },
+    help: { type: 'boolean', short: 'h' },
     out: { type: 'string' },
   },
 })
 const name = positionals[0] ?? ''
 const bench = BENCHES[name]
-if (bench === undefined) {
+if (values.help === true) {
+  console.log(usage())
+} else if (bench === undefined) {
   console.error(usage())
   process.exitCode = 2
 } else {
   const { defaults } = bench
+  const sensitivity = parseSensitivity(values.sensitivity)
   const results = openResults(name, interruption.signal, values.out)
   console.log(`rows go to ${results.path}; other work on this machine shows as its load average`)
   const rounds = count(values.rounds, defaults.rounds ?? 10)
@@ -96,5 +128,7 @@ if (bench === undefined) {
     rounds,
     peerRounds: count(values['peer-rounds'], defaults.peerRounds ?? rounds),
     freshStarts: count(values['fresh-starts'], defaults.freshStarts ?? 0),
+    sensitivity,
+    kinds: values.kinds?.split(','),
   })
 }

@@ -4,11 +4,14 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Cluster } from '@howdah/core/contract/clusters.ts'
 import type { Operation } from '@howdah/core/contract/operations.ts'
+import type { Sensitivity } from '@howdah/core/host-spec.ts'
 import { endpointOf, type TestCluster } from '../test/harness/cluster.ts'
+import { loopbackHost } from '../test/harness/faults-stage.ts'
 import { findHomeProcesses } from '../test/harness/home-processes.ts'
 import { startPlatform, type TestPlatform } from '../test/harness/platform.ts'
 import { until } from '../test/harness/until.ts'
-import type { SqlAddress } from './sql.ts'
+import { type HostLoss, type LossKind, loseHost } from './host-loss.ts'
+import { querySql, type SqlAddress } from './sql.ts'
 import type { Stack } from './stack.ts'
 
 const WHOLE_TIMEOUT_MS = 120_000
@@ -18,13 +21,20 @@ export interface OurStack extends Stack {
   platform: TestPlatform
   /** What the operation of the last switchover reported of itself. */
   lastReport(): Operation | undefined
+  /** What the platform recorded of the last change of leader. */
+  lastFailover(): Promise<Cluster['last_failover']>
 }
 
-/** `subnet`: the first three parts of the addresses of its hosts. */
-export async function startOurStack(subnet: string): Promise<OurStack> {
+export interface OurOptions {
+  /** First three parts of the addresses of its hosts. */
+  subnet: string
+  sensitivity?: Sensitivity | undefined
+}
+
+export async function startOurStack({ subnet, sensitivity }: OurOptions): Promise<OurStack> {
   await using undo = new AsyncDisposableStack()
   const platform = undo.use(await startPlatform({ subnet }))
-  const cluster = await platform.createCluster('bench')
+  const cluster = await platform.createCluster('bench', sensitivity && { sensitivity })
   const stack = makeStack(platform, cluster)
   await stack.waitWhole()
   const parts = undo.move()
@@ -38,12 +48,15 @@ function makeStack(
   const path = `/v1/clusters/${cluster.cluster.id}`
   const read = async () => (await platform.api<Cluster>('GET', path)).body
   let report: Operation | undefined
+  const { sensitivity } = cluster.cluster.spec
   return {
     name: 'ours',
+    facts: { sensitivity },
     platform,
     write: addressOf(cluster, endpointOf(cluster.cluster, 'write')),
     routed: addressOf(cluster, endpointOf(cluster.cluster, 'write-direct')),
     lastReport: () => report,
+    lastFailover: async () => (await read()).last_failover,
     instances: async () =>
       (await read()).instances.map((instance) => ({
         name: instance.name,
@@ -52,12 +65,13 @@ function makeStack(
           ...[platform.home, 'hosts', instance.host, 'data', instance.id, 'pgdata'],
         ),
       })),
-    waitWhole: () => waitWhole(read),
+    waitWhole: () => waitWhole(read, cluster),
     candidate: async () =>
       (await read()).instances.find(({ role }) => role === 'sync-replica')?.name ?? '',
     switchover: async (to) => {
       report = await switchOurs(platform, path, to)
     },
+    loseHost: async (name, kind) => loseHostOf(platform, await read(), name, kind),
     gatewayPids: () => gatewayPids(platform),
     configuration: () => readConfiguration(platform),
   }
@@ -71,16 +85,43 @@ function addressOf(
   return { host, port, user, password, database: database ?? 'app', caPem }
 }
 
-async function waitWhole(read: () => Promise<Cluster>): Promise<string> {
+async function waitWhole(read: () => Promise<Cluster>, cluster: TestCluster): Promise<string> {
   return until('our cluster to be whole', WHOLE_TIMEOUT_MS, async () => {
-    const { instances, state, message, running_operation_id } = await read()
+    const { instances, state, message, running_operation_id, readiness } = await read()
     const leader = instances.find(({ role }) => role === 'leader')
     const streaming = instances.filter((instance) => instance.streaming).length
     const hasSync = instances.some(({ role }) => role === 'sync-replica')
     const isWhole = leader !== undefined && streaming === 2 && hasSync && state === 'available'
-    if (isWhole && running_operation_id === null) return { value: leader.name }
-    return { seen: `${state}: ${message}; ${streaming} stream` }
+    if (!isWhole || running_operation_id !== null) {
+      return { seen: `${state}: ${message}; ${streaming} stream` }
+    }
+    const missing = findMissing(readiness)
+    if (missing !== undefined) return { seen: missing }
+    // Reports lag behind what they tell of: right after a loss, a leader that is gone still leads.
+    const text = 'select pg_is_in_recovery() as replica'
+    const limits = { connectTimeoutMs: 1000, queryTimeoutMs: 1000 }
+    const rows = await querySql<{ replica: boolean }>(addressOf(cluster, leader), text, limits)
+    return rows[0]?.replica === false ? { value: leader.name } : { seen: 'the leader reads only' }
   })
+}
+
+/** A dcs can do without one member: the next host that is lost may be another one's. */
+function findMissing({ checks }: Cluster['readiness']): string | undefined {
+  const isFine = ({ name, ok, message }: (typeof checks)[number]) =>
+    ok && (name !== 'dcs' || /^(\d+) of \1 /.test(message))
+  return checks.find((check) => !isFine(check))?.message
+}
+
+/** Its agent, s6, Patroni, PostgreSQL and its member of the dcs: a host is its directory. */
+async function loseHostOf(
+  platform: TestPlatform,
+  { instances }: Cluster,
+  name: string,
+  kind: LossKind,
+): Promise<HostLoss> {
+  const instance = instances.find((one) => one.name === name)
+  if (instance === undefined) throw new Error(`ours has no instance ${name}`)
+  return loseHost(loopbackHost(platform, instance.host, instance.address), kind)
 }
 
 async function switchOurs(platform: TestPlatform, path: string, to: string): Promise<Operation> {

@@ -105,14 +105,23 @@ async function runTests(
   }
 }
 
+/** Homes of tests: whose were there before a ring are another run's. */
+function findHomes(): string[] {
+  return readdirSync(tmpdir())
+    .map((name) => join(tmpdir(), name))
+    .filter((path) => path.startsWith(TEST_HOME))
+}
+
 /** One line per process that works in a test's home or names one in its arguments. */
-function findLeftovers(): string[] {
+function findLeftovers(foreign: readonly string[]): string[] {
   const found: string[] = []
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
       const argv = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').join(' ').trim()
       const directory = readlinkSync(`/proc/${pid}/cwd`)
-      if (`${argv} ${directory}`.includes(TEST_HOME)) found.push(`${pid} in ${directory}: ${argv}`)
+      const text = `${argv} ${directory}`
+      if (!text.includes(TEST_HOME) || foreign.some((home) => text.includes(home))) continue
+      found.push(`${pid} in ${directory}: ${argv}`)
     } catch {
       // The process ended while we read, or it is not ours to see.
     }
@@ -121,10 +130,10 @@ function findLeftovers(): string[] {
 }
 
 /** What a ring left behind, once what was about to end had the time to. */
-async function awaitLeftovers(before: Set<string>): Promise<string[]> {
+async function awaitLeftovers(foreign: readonly string[]): Promise<string[]> {
   const deadlineMs = Date.now() + LEFTOVER_WAIT_MS
   for (;;) {
-    const left = findLeftovers().filter((line) => !before.has(line))
+    const left = findLeftovers(foreign)
     if (left.length === 0 || Date.now() > deadlineMs) return left
     await delay(100)
   }
@@ -187,10 +196,10 @@ function ringsFor(only: string | undefined): Ring[] {
 
 async function runRing(ring: Ring): Promise<Counts> {
   console.log(`\n== ${ring.name}: ${ring.says}`)
-  const before = new Set(findLeftovers())
+  const foreign = findHomes()
   const startedMs = performance.now()
   const counts = await ring.run(ring.deadlineMs)
-  const left = await awaitLeftovers(before)
+  const left = await awaitLeftovers(foreign)
   if (left.length > 0) console.log(`left behind by ${ring.name}:\n  ${left.join('\n  ')}`)
   const total = sum(counts, { ...NONE, failed: left.length > 0 ? 1 : 0 })
   const seconds = ((performance.now() - startedMs) / 1000).toFixed(1)

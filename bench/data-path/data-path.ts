@@ -35,7 +35,7 @@ const WITH_TLS = { ...SEEDS_PEER, name: 'seeds-tls', firstAddress: 50 }
 export async function benchDataPath(results: Results, options: DataPathOptions): Promise<void> {
   await using stacks = new AsyncDisposableStack()
   const user = await findBenchUser()
-  const ours = stacks.use(await startOurStack(options.subnet))
+  const ours = stacks.use(await startOurStack({ subnet: options.subnet }))
   const plain = stacks.use(await startPeerStack({ settings: PLAIN, user }))
   const encrypted = stacks.use(await startPeerStack({ settings: WITH_TLS, user, tls: true }))
   const work = stacks.use(await makeWorkDirectory(user, 'data-path'))

@@ -17,6 +17,8 @@ export function summarizeFailures(results: Results, kind: string, field: string)
         kind,
         subject: name,
         trials: values.length,
+        // Broken ones and those that did not see it: a percentile of the rest is too kind.
+        without: results.numbers(`${name}/${kind}`, 'round').length - values.length,
         field,
         median: Math.round(median(values)),
         p95: Math.round(percentile(values, 0.95)),
@@ -24,7 +26,9 @@ export function summarizeFailures(results: Results, kind: string, field: string)
         committed: sum(name, 'committed') + sum(name, 'acknowledged'),
         failed: sum(name, 'failed'),
         lost: sum(name, 'lost'),
-        ...(name === 'ours' ? {} : { timesOurs: ratioOfMedians(values, ours) }),
+        ...(name === 'ours' || median(ours) === 0
+          ? {}
+          : { timesOurs: ratioOfMedians(values, ours) }),
       },
     ]
   })

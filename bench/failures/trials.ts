@@ -3,7 +3,7 @@
 // is whole, and ends when it is again.
 import { setTimeout as delay } from 'node:timers/promises'
 import { findBenchUser } from '../background-process.ts'
-import { type OurStack, startOurStack } from '../our-stack.ts'
+import { type OurOptions, type OurStack, startOurStack } from '../our-stack.ts'
 import { PEERS } from '../peers/peer-settings.ts'
 import { startPeerStack } from '../peers/peer-stack.ts'
 import type { Results } from '../results.ts'
@@ -11,12 +11,13 @@ import type { Stack } from '../stack.ts'
 
 export interface Trial {
   kind: string
+  /** Why it cannot be done here; undefined, or no function: it can. */
+  whySkipped?(): string | undefined
   /** The row of one trial. `round` differs for each trial of this kind on a stack. */
   run(stack: Stack, round: number): Promise<Record<string, unknown>>
 }
 
-export interface TrialOptions {
-  subnet: string
+export interface TrialOptions extends OurOptions {
   /** Of each peer. */
   peerRounds: number
   /** Of ours: spread between the peers' trials, and what is left at the end. */
@@ -32,7 +33,7 @@ export async function runTrials(
   trials: readonly Trial[],
 ): Promise<void> {
   await using stacks = new AsyncDisposableStack()
-  const ours = stacks.use(await startOurStack(options.subnet))
+  const ours = stacks.use(await startOurStack(options))
   const peers: Stack[] = []
   const user = await findBenchUser()
   for (const settings of options.peerRounds > 0 ? PEERS : []) {
@@ -51,7 +52,7 @@ export async function runTrials(
     for (const trial of trials) {
       await stack.waitWhole()
       const row = await runTrial(trial, stack, round)
-      results.row({ subject: `${stack.name}/${trial.kind}`, round, ...row })
+      results.row({ subject: `${stack.name}/${trial.kind}`, round, ...stack.facts, ...row })
     }
   }
 }

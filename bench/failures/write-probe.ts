@@ -3,6 +3,7 @@
 // acknowledgements, seen by this client alone.
 import type pg from 'pg'
 import { connectSql, querySql, type SqlAddress } from '../sql.ts'
+import { type Acknowledgement, findLongestGap } from './acknowledgements.ts'
 
 export interface ProbeReport {
   acknowledged: number
@@ -20,6 +21,8 @@ export interface ProbeReport {
 export interface WriteProbe {
   /** An acknowledged row that was sent after the moment. */
   hasWrittenSince(momentMs: number): boolean
+  acknowledgements(): readonly Acknowledgement[]
+  /** A second call reports the same. */
   stop(): Promise<ProbeReport>
   /** Rows that were acknowledged and are not there. Call it when the cluster is whole. */
   countLost(): Promise<number>
@@ -33,13 +36,15 @@ interface Session {
 interface ProbeState {
   address: SqlAddress
   next: number
-  acknowledged: { number: number; sentMs: number; ackedMs: number }[]
+  acknowledged: Acknowledgement[]
   failed: number
   unsent: number
 }
 
 const PERIOD_MS = 5
 const SESSIONS_MAX = 64
+/** Past every gateway, the address says which instance it was. */
+const INSERT = 'insert into probe values ($1) returning host(inet_server_addr()) as server'
 const LIMITS = { connectTimeoutMs: 2000, queryTimeoutMs: 20_000 }
 const STOP_TIMEOUT_MS = 5000
 /** Row numbers of one probe; the next one starts after them. */
@@ -69,11 +74,13 @@ export async function startWriteProbe(address: SqlAddress, round: number): Promi
   const timer = setInterval(tick, PERIOD_MS)
   return {
     hasWrittenSince: (momentMs) => state.acknowledged.some(({ sentMs }) => sentMs > momentMs),
+    acknowledgements: () => state.acknowledged,
     async stop() {
       clearInterval(timer)
       const late = new Promise((resolve) => setTimeout(resolve, STOP_TIMEOUT_MS).unref())
       await Promise.race([Promise.all(running), late])
       await Promise.all(sessions.map(({ client }) => endQuietly(client)))
+      for (const session of sessions) session.client = undefined
       return report(state)
     },
     countLost: () => countLost(state, first),
@@ -87,8 +94,9 @@ async function send(state: ProbeState, session: Session): Promise<void> {
   const sentMs = performance.now()
   try {
     session.client ??= await connectSql(state.address, LIMITS)
-    await session.client.query('insert into probe values ($1)', [number])
-    state.acknowledged.push({ number, sentMs, ackedMs: performance.now() })
+    const { rows } = await session.client.query<{ server: string | null }>(INSERT, [number])
+    const server = rows[0]?.server ?? null
+    state.acknowledged.push({ number, sentMs, ackedMs: performance.now(), server })
   } catch {
     state.failed += 1
     const { client } = session
@@ -109,18 +117,10 @@ async function endQuietly(client: pg.Client | undefined): Promise<void> {
 }
 
 function report(state: ProbeState): ProbeReport {
-  const { failed, unsent } = state
-  const acked = state.acknowledged.map(({ ackedMs }) => ackedMs).sort((a, b) => a - b)
-  let gapMs = 0
-  let gapStartMs = 0
-  for (const [index, at] of acked.entries()) {
-    const before = acked[index - 1] ?? at
-    if (at - before > gapMs) {
-      gapMs = at - before
-      gapStartMs = before
-    }
-  }
-  return { acknowledged: acked.length, failed, unsent, gapMs: Math.round(gapMs), gapStartMs }
+  const { failed, unsent, acknowledged } = state
+  const { gapMs, startMs } = findLongestGap(acknowledged.map(({ ackedMs }) => ackedMs))
+  const report = { acknowledged: acknowledged.length, failed, unsent }
+  return { ...report, gapMs: Math.round(gapMs), gapStartMs: startMs }
 }
 
 async function countLost(state: ProbeState, first: number): Promise<number> {

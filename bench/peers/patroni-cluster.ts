@@ -13,6 +13,7 @@ import { querySql } from '../sql.ts'
 export const PEER_SUBNET = '127.68.0'
 export const POSTGRESQL_BINARIES = '/usr/lib/postgresql/15/bin'
 const ETCD_TIMEOUT_MS = 20_000
+const CONFIGURATION = 'patroni.yml'
 
 export interface PeerPlace {
   user: BenchUser
@@ -42,6 +43,8 @@ export interface PatroniCluster {
   /** What was written, without passwords, for the record. */
   exampleFile: string
   superuser(address: string): SqlAddress
+  /** Patroni anew, after everything of the instance was killed. */
+  restart(instance: PeerInstance): void
   /** Stops Patroni, and with it PostgreSQL. */
   stop(): Promise<void>
 }
@@ -90,14 +93,10 @@ export async function startPatroniCluster(
     exampleFile = text.replaceAll(password, '…')
     await mkdir(directory, { mode: 0o700 })
     await chown(directory, place.user.uid, place.user.gid)
-    const path = join(directory, 'patroni.yml')
+    const path = join(directory, CONFIGURATION)
     await writeFile(path, text, { mode: 0o600 })
     await chown(path, place.user.uid, place.user.gid)
-    const process = startProcess('/usr/bin/patroni', [path], {
-      user: place.user,
-      directory,
-      logFile: join(directory, 'patroni.log'),
-    })
+    const process = startPatroni(place.user, directory)
     instances.push({ name, address, directory, dataDirectory, process })
   }
   return {
@@ -106,10 +105,19 @@ export async function startPatroniCluster(
     superuserPassword: password,
     exampleFile,
     superuser: (host) => ({ host, port: 5432, user: 'postgres', password, database: 'postgres' }),
+    restart: (instance) => {
+      instance.process = startPatroni(place.user, instance.directory)
+    },
     stop: async () => {
       await Promise.all(instances.map(({ process }) => process.stop('SIGTERM')))
     },
   }
+}
+
+function startPatroni(user: BenchUser, directory: string): BackgroundProcess {
+  const logFile = join(directory, 'patroni.log')
+  const path = join(directory, CONFIGURATION)
+  return startProcess('/usr/bin/patroni', [path], { user, directory, logFile })
 }
 
 function patroniFile(

@@ -15,7 +15,10 @@ import type { PeerSettings } from './peer-settings.ts'
 export interface PeerGateway {
   address: string
   writePort: number
-  processes: BackgroundProcess[]
+  /** All that run now. */
+  processes(): BackgroundProcess[]
+  /** The PgBouncer beside it anew, after it was killed. */
+  restartPooler(instance: PeerInstance): void
   configuration: Record<string, string>
 }
 
@@ -29,6 +32,7 @@ const WRITE_PORT = 5000
 const READ_PORT = 5001
 export const POOLER_PORT = 6432
 const HAPROXY_OFFSET = 9
+const POOLER_FILE = 'pgbouncer.ini'
 
 export interface GatewayOptions {
   settings: PeerSettings
@@ -48,26 +52,33 @@ export async function startPeerGateway(options: GatewayOptions): Promise<PeerGat
     await chown(path, user.uid, user.gid)
     return path
   }
-  const processes: BackgroundProcess[] = []
+  const poolers = new Map<string, BackgroundProcess>()
+  const startPooler = ({ name, directory }: PeerInstance) => {
+    const logFile = join(directory, 'pgbouncer.log')
+    const args = [join(directory, POOLER_FILE)]
+    poolers.set(name, startProcess('/usr/sbin/pgbouncer', args, { user, directory, logFile }))
+  }
   let poolerFile = ''
   for (const instance of cluster.instances) {
     const { directory } = instance
     const users = join(directory, 'userlist.txt')
     await write(users, `"${options.role}" "${options.password}"\n`)
     poolerFile = renderPooler(instance, users, options)
-    const path = await write(join(directory, 'pgbouncer.ini'), poolerFile)
-    const logFile = join(directory, 'pgbouncer.log')
-    processes.push(startProcess('/usr/sbin/pgbouncer', [path], { user, directory, logFile }))
+    await write(join(directory, POOLER_FILE), poolerFile)
+    startPooler(instance)
   }
   const { directory } = place
   const proxyFile = renderProxy(address, options)
   const path = await write(join(directory, 'haproxy.cfg'), proxyFile)
   const logFile = join(directory, 'haproxy.log')
-  processes.push(
-    startProcess('/usr/sbin/haproxy', ['-db', '-f', path], { user, directory, logFile }),
-  )
-  const configuration = { 'haproxy.cfg': proxyFile, 'pgbouncer.ini': poolerFile }
-  return { address, writePort: WRITE_PORT, processes, configuration }
+  const proxy = startProcess('/usr/sbin/haproxy', ['-db', '-f', path], { user, directory, logFile })
+  return {
+    address,
+    writePort: WRITE_PORT,
+    processes: () => [...poolers.values(), proxy],
+    restartPooler: startPooler,
+    configuration: { 'haproxy.cfg': proxyFile, [POOLER_FILE]: poolerFile },
+  }
 }
 
 function renderPooler(instance: PeerInstance, users: string, options: GatewayOptions): string {

@@ -1,11 +1,14 @@
 // Owns one peer as a stack: its dcs, its Patroni cluster and its gateway, with an application's
 // role and database.
 import { randomBytes } from 'node:crypto'
+import { signalAll } from '../../test/harness/faults-stage.ts'
+import { findHomeProcesses } from '../../test/harness/home-processes.ts'
 import { until } from '../../test/harness/until.ts'
 import type { BenchUser } from '../background-process.ts'
+import { type LosableHost, loseHost } from '../host-loss.ts'
 import { connectSql, querySql, type SqlAddress } from '../sql.ts'
 import type { Stack } from '../stack.ts'
-import { makeWorkDirectory } from '../work-directory.ts'
+import { killLeftovers, makeWorkDirectory } from '../work-directory.ts'
 import {
   countStreaming,
   findPeerLeader,
@@ -56,7 +59,7 @@ export async function startPeerStack(options: PeerOptions): Promise<Stack> {
     ...(tls === undefined ? {} : { tls }),
   })
   undo.defer(async () => {
-    await Promise.all(gateway.processes.map((process) => process.stop('SIGTERM', 2000)))
+    await Promise.all(gateway.processes().map((process) => process.stop('SIGTERM', 2000)))
   })
   const stack = makeStack(settings, cluster, gateway, password, tls?.caPem)
   await stack.waitWhole()
@@ -96,6 +99,7 @@ function makeStack(
   const write = at(gateway.address, gateway.writePort)
   return {
     name: settings.name,
+    facts: {},
     write,
     routed: write,
     instances: async () =>
@@ -108,8 +112,25 @@ function makeStack(
       return cluster.instances.find(({ name }) => name !== leader?.name)?.name ?? ''
     },
     switchover: (to) => switchPeer(cluster, to),
-    gatewayPids: () => gateway.processes.map(({ pid }) => pid),
+    loseHost: (name, kind) => loseHost(peerHost(cluster, gateway, name), kind),
+    gatewayPids: () => gateway.processes().map(({ pid }) => pid),
     configuration: () => ({ 'patroni.yml': cluster.exampleFile, ...gateway.configuration }),
+  }
+}
+
+/** Patroni, PostgreSQL and the PgBouncer beside it; the dcs and HAProxy live elsewhere. */
+function peerHost(cluster: PatroniCluster, gateway: PeerGateway, name: string): LosableHost {
+  const instance = cluster.instances.find((one) => one.name === name)
+  if (instance === undefined) throw new Error(`the peer has no instance ${name}`)
+  const { address, directory } = instance
+  return {
+    address,
+    kill: () => killLeftovers(directory),
+    freeze: async () => signalAll(() => findHomeProcesses(directory), 'SIGSTOP'),
+    boot: async () => {
+      cluster.restart(instance)
+      gateway.restartPooler(instance)
+    },
   }
 }
 

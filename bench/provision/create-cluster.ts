@@ -19,8 +19,8 @@ export interface CreateResult {
   steps: Record<string, number>
 }
 
-const WAIT = { intervalMs: 25, timeoutMs: 240_000 }
-/** Each look at the API is a TLS session of its own: more of them would slow what is measured. */
+/** Each look is a TLS session of its own: more of them would slow what is measured. */
+const WAIT = { intervalMs: 100, timeoutMs: 240_000 }
 const API_WAIT = { intervalMs: 100, timeoutMs: 240_000 }
 const OPERATION_TIMEOUT_MS = 240_000
 

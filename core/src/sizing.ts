@@ -172,7 +172,7 @@ const PLATFORM_PARAMETERS: readonly (readonly [string, string, string])[] = [
   ['tcp_keepalives_interval', '5', 'a lost peer is noticed within half a minute'],
   ['tcp_keepalives_count', '3', 'a lost peer is noticed within half a minute'],
   ['wal_receiver_timeout', '10s', 'a replica leaves a dead leader soon'],
-  ['wal_sender_timeout', '10s', 'a leader forgets a dead replica soon'],
+  ['wal_sender_timeout', '5s', 'a leader waits no longer for a replica that is frozen'],
   ['wal_retrieve_retry_interval', '500ms', 'a replica finds its leader again at once'],
 ]
 

@@ -128,7 +128,7 @@ export async function startLoopbackStage(subnet: string, hostCount = 4): Promise
   }
 }
 
-function loopbackHost(platform: TestPlatform, name: string, address: string): StageHost {
+export function loopbackHost(platform: TestPlatform, name: string, address: string): StageHost {
   const root = join(platform.home, 'hosts', name)
   // The scan process of the host is a service of the platform's own scan, which outlives the host.
   const processes = () =>

@@ -153,11 +153,10 @@ function hostKill(name: string, target: Target): Fault {
   }
 }
 
-function hostFreeze(name: string, target: Target, atTakeover: boolean): Fault {
+function hostFreeze(name: string, target: Target, holdMs: Fault['holdMs']): Fault {
   return {
     name,
-    holdMs: atTakeover ? [30_000, 30_000] : [5000, 15_000],
-    ...(atTakeover ? { healsAtTakeover: true as const } : {}),
+    holdMs,
     async inject(context) {
       const host = target(context)
       await host.freeze()
@@ -214,6 +213,8 @@ function cutOff(name: string, target: Target, cut: Cut, holdMs: Fault['holdMs'])
 }
 
 const CUT_MS = [5000, 25_000] as const
+/** If nobody takes over. */
+const THAW_MS = [30_000, 30_000] as const
 
 export const FAULTS: readonly Fault[] = [
   postmasterKill,
@@ -232,9 +233,10 @@ export const FAULTS: readonly Fault[] = [
   hostKill('leader-host-kill', leaderHost),
   hostKill('sync-host-kill', syncHost),
   hostKill('gateway-host-kill', gatewayHost),
-  hostFreeze('leader-host-freeze', leaderHost, false),
-  hostFreeze('leader-host-thaw-at-takeover', leaderHost, true),
-  hostFreeze('sync-host-freeze', syncHost, false),
+  hostFreeze('leader-host-freeze', leaderHost, [5000, 15_000]),
+  { ...hostFreeze('leader-host-thaw-at-takeover', leaderHost, THAW_MS), healsAtTakeover: true },
+  hostFreeze('leader-host-freeze-past-lease', leaderHost, [25_000, 35_000]),
+  hostFreeze('sync-host-freeze', syncHost, [5000, 15_000]),
   powerOff('leader-power-off', ({ topology }) => [topology.leader.host]),
   powerOff('sync-power-off', (context) => [syncHost(context)]),
   powerOff('all-power-off', ({ stage }) => [...stage.hosts]),

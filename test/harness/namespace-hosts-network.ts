@@ -133,7 +133,8 @@ export function renderRules(cut: Cut, clientAddress: string): string {
   return ['flush ruleset', 'table inet howdah {', ...chains, '}', ''].join('\n')
 }
 
-async function applyRules(enter: readonly string[], rules: string): Promise<void> {
+/** A file of nft, applied inside of what `enter` names; without it, to this machine itself. */
+export async function applyRules(enter: readonly string[], rules: string): Promise<void> {
   const [program = '', ...args] = [...enter, 'nft', '--file', '-']
   const child = spawn(program, args, { stdio: 'pipe', timeout: COMMAND_TIMEOUT_MS })
   const ended = new Promise<number | null>((resolve, reject) => {

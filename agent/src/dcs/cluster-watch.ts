@@ -93,13 +93,18 @@ export function watchCluster(
 
   const done = Promise.all([
     rereadLoop(quietly, signal),
-    streamLoop(cluster, client, quietly, log, signal),
+    streamLoop({ cluster, client, read: quietly, log, signal }),
   ]).then(() => client.close())
 
   return {
     view: () => view,
     silentMs: () => performance.now() - answeredMs,
-    deleteLeaderKey: (seen) => deleteLeaderKey(client, dcs.prefix, seen),
+    async deleteLeaderKey(seen) {
+      const deleted = await deleteLeaderKey(client, dcs.prefix, seen)
+      // One that was not there any more: what we know is old.
+      void quietly()
+      return deleted
+    },
     leaseAgeMs: (seen) => leaseAgeMs(client, seen),
     refresh: (timeoutMs) =>
       Promise.race([
@@ -148,37 +153,43 @@ async function rereadLoop(read: () => Promise<void>, signal: AbortSignal): Promi
   }
 }
 
-/** An event is only a reason to read: so there is one way to understand the keys, not two. */
-async function streamLoop(
-  cluster: WatchedCluster,
-  client: EtcdClient,
-  read: () => Promise<void>,
-  log: Logger,
-  signal: AbortSignal,
-): Promise<void> {
-  let tried = 0
+interface Streaming {
+  cluster: WatchedCluster
+  client: EtcdClient
+  read: () => Promise<void>
+  log: Logger
+  signal: AbortSignal
+}
+
+/**
+ * An event is only a reason to read: so there is one way to understand the keys, not two. The
+ * stream goes where calls go: a member that is frozen closes nothing, but calls leave it.
+ */
+async function streamLoop(streaming: Streaming): Promise<void> {
+  const { client, read, log, signal } = streaming
   while (!signal.aborted) {
-    const endpoint = cluster.dcs.endpoints[tried % cluster.dcs.endpoints.length] as string
-    tried += 1
+    const endpoint = client.endpoint()
+    const left = new AbortController()
+    const endLooking = client.onMove(() => left.abort())
     try {
-      await streamOnce(cluster, endpoint, await client.authorization(), read, signal)
+      await streamOnce(streaming, endpoint, AbortSignal.any([signal, left.signal]))
     } catch (error) {
       if (!signal.aborted) log.debug({ error: describeError(error), endpoint }, 'watch ended')
+    } finally {
+      endLooking()
     }
     if (signal.aborted) return
     void read()
-    await pause(STREAM_RETRY_MS, signal)
+    if (!left.signal.aborted) await pause(STREAM_RETRY_MS, signal)
   }
 }
 
-function streamOnce(
-  cluster: WatchedCluster,
+async function streamOnce(
+  { cluster: { dcs }, client, read }: Streaming,
   endpoint: string,
-  authorization: string,
-  onEvent: () => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const { dcs } = cluster
+  const authorization = await client.authorization()
   const agent = makeHttpsAgent({ caPem: dcs.caPem, checkName: true })
   return new Promise<void>((resolve, reject) => {
     const body = JSON.stringify({
@@ -186,15 +197,13 @@ function streamOnce(
     })
     const sent = request(`${endpoint}/v3/watch`, {
       agent,
+      signal,
       method: 'POST',
       headers: {
         'content-type': 'application/json',
         ...(authorization === '' ? {} : { authorization }),
       },
     })
-    const abort = () => sent.destroy(new Error('stopped'))
-    signal.addEventListener('abort', abort, { once: true })
-    sent.on('close', () => signal.removeEventListener('abort', abort))
     sent.on('socket', (socket) => socket.setKeepAlive(true, 1000))
     sent.on('error', reject)
     sent.on('response', (response) => {
@@ -202,7 +211,7 @@ function streamOnce(
         response.resume()
         return reject(new Error(`etcd answered ${response.statusCode}`))
       }
-      response.on('data', onEvent)
+      response.on('data', () => void read())
       response.on('end', resolve)
       response.on('error', reject)
     })

@@ -17,6 +17,10 @@ export interface EtcdClient {
   call(path: string, body: Record<string, unknown>): Promise<Record<string, unknown>>
   /** A token for a request that is not a call, such as a watch; empty without authentication. */
   authorization(): Promise<string>
+  /** Where calls go now, without a slash at the end. */
+  endpoint(): string
+  /** Called when calls leave their endpoint for the next; returns how to end that. */
+  onMove(callback: () => void): () => void
   close(): void
 }
 
@@ -54,16 +58,16 @@ export function connectEtcd(
   timeoutMs = CALL_TIMEOUT_MS,
 ): EtcdClient {
   const agent = makeHttpsAgent({ caPem: access.caPem, checkName: true })
-  let preferred = 0
+  const endpoints = makeRotation(access.endpoints)
   let token: string | undefined
 
   async function post(path: string, body: unknown, authorization: string | undefined) {
-    const base = access.endpoints[preferred % access.endpoints.length] as string
+    const base = endpoints.current()
     let response: { status: number; text: string }
     try {
       response = await sendRequest({
         agent,
-        url: `${base.replace(/\/+$/, '')}/v3/${path}`,
+        url: `${base}/v3/${path}`,
         method: 'POST',
         body,
         ...(authorization === undefined ? {} : { headers: { authorization } }),
@@ -79,7 +83,7 @@ export function connectEtcd(
 
   async function call(path: string, body: Record<string, unknown>) {
     for (let tried = 1; ; tried += 1) {
-      const asked = preferred
+      const asked = endpoints.moves()
       try {
         token ??= await authenticate({ access, post })
         return await post(path, body, token === '' ? undefined : token)
@@ -88,7 +92,7 @@ export function connectEtcd(
         if (STALE_TOKEN.test(error.message)) token = undefined
         else if (error.code !== -1 && !PASSING.test(error.message)) throw error
         // Calls that fail together leave the endpoint once: twice might lead back to it.
-        else if (preferred === asked) preferred += 1
+        else if (endpoints.moves() === asked) endpoints.move()
         // The next endpoint is asked at once; only a round without success is worth a wait.
         if (tried % access.endpoints.length === 0) await pause(RETRY_PAUSE_MS, signal)
         if (signal.aborted) throw error
@@ -101,7 +105,31 @@ export function connectEtcd(
     return token
   }
 
-  return { call, authorization, close: () => agent.destroy() }
+  return {
+    call,
+    authorization,
+    endpoint: endpoints.current,
+    onMove: endpoints.onMove,
+    close: () => agent.destroy(),
+  }
+}
+
+/** Which endpoint is asked now, and who wants to know when that changes. */
+function makeRotation(endpoints: readonly string[]) {
+  let moves = 0
+  const callbacks = new Set<() => void>()
+  return {
+    current: () => (endpoints[moves % endpoints.length] as string).replace(/\/+$/, ''),
+    moves: () => moves,
+    move() {
+      moves += 1
+      for (const callback of [...callbacks]) callback()
+    },
+    onMove(callback: () => void) {
+      callbacks.add(callback)
+      return () => callbacks.delete(callback)
+    },
+  }
 }
 
 /** Empty without credentials, and when etcd says that it asks for none. */

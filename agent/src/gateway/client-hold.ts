@@ -35,7 +35,7 @@ interface Hold {
   adminConsole: PoolerConsole
 }
 
-const NOTHING: HoldReport = {
+export const NOTHING_HELD: HoldReport = {
   held: false,
   reason: 'nothing was held',
   heldMs: 0,
@@ -52,7 +52,7 @@ export function makeClientHold(
   log: Logger,
 ): ClientHold {
   let hold: Hold | undefined
-  let lastReport = NOTHING
+  let lastReport = NOTHING_HELD
 
   async function release(by: HoldReport['releasedBy']): Promise<HoldReport> {
     const ended = hold
@@ -79,7 +79,7 @@ export function makeClientHold(
     release,
     heldSinceMs: () => hold?.startedMs,
     async start(fromLeader, pauseTimeoutMs, holdMsMax) {
-      if (hold !== undefined) return { ...NOTHING, reason: 'clients are held already' }
+      if (hold !== undefined) return { ...NOTHING_HELD, reason: 'clients are held already' }
       const adminConsole = await openConsole(cluster, pooler)
       const timer = setTimeout(() => {
         log.warn({ holdMsMax }, 'held long enough: clients are let go')
@@ -90,11 +90,11 @@ export function makeClientHold(
         log.warn({ error: describeError(error) }, 'cannot hold the clients')
         return false
       })
-      if (paused) return { ...NOTHING, held: true, reason: '' }
+      if (paused) return { ...NOTHING_HELD, held: true, reason: '' }
       // The console is busy with its PAUSE: another session has to end it.
       await resumeSurely(cluster, pooler, log)
       await release('asked')
-      return { ...NOTHING, reason: `a transaction did not end within ${pauseTimeoutMs} ms` }
+      return { ...NOTHING_HELD, reason: `a transaction did not end within ${pauseTimeoutMs} ms` }
     },
     async onWritable(leader) {
       if (hold !== undefined && hold.fromLeader !== leader) await release('new-leader')

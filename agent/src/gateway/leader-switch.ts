@@ -10,7 +10,14 @@ import { hasCode } from '../atomic-file.ts'
 import type { ClusterWatch } from '../dcs/cluster-watch.ts'
 import type { EventStore } from '../event-store.ts'
 import { pause } from '../wake.ts'
-import { type HoldReport, makeClientHold, resumeSurely } from './client-hold.ts'
+import {
+  type ClientHold,
+  type HoldReport,
+  makeClientHold,
+  NOTHING_HELD,
+  resumeSurely,
+} from './client-hold.ts'
+import { type FailoverHold, makeFailoverHold } from './failover-hold.ts'
 import { commandHaproxy, cutCommands, readerCommands, switchCommands } from './haproxy-runtime.ts'
 import { openConsole, type PoolerAddress } from './pgbouncer-admin.ts'
 import { makeReplicaDrains, type ReplicaDrains } from './replica-drain.ts'
@@ -54,62 +61,100 @@ interface Needs {
 
 export function startLeaderSwitch(needs: Needs): LeaderSwitch {
   const { cluster, gateway, watch, log, signal } = needs
-  const socket = join(needs.rootPath, gateway.socket)
-  const writePooler: PoolerAddress = { address: gateway.address, port: gateway.writePort }
-  const readPooler: PoolerAddress = { address: gateway.address, port: gateway.readPort }
-  const servers = cluster.instances.map((instance) => instance.name)
-  const hold = makeClientHold(cluster, writePooler, log.child({ gateway: gateway.name }))
-  const drains = makeReplicaDrains(socket, cluster, readPooler)
-  let pointsTo: string | undefined
-  let lastLeader: string | undefined
-  let lostMs = performance.now()
-
-  async function point(leader: string | undefined): Promise<void> {
-    const before = pointsTo
-    await commandHaproxy(socket, switchCommands(servers, leader))
-    pointsTo = leader
-    if (leader === undefined && before !== undefined) lostMs = performance.now()
-    if (leader !== before) log.info({ gateway: gateway.name, from: before, to: leader }, 'switched')
+  const parts: Parts = {
+    socket: join(needs.rootPath, gateway.socket),
+    servers: cluster.instances.map((instance) => instance.name),
+    hold: makeClientHold(cluster, writePoolerOf(gateway), log.child({ gateway: gateway.name })),
+    failoverHold: makeFailoverHold(cluster, writePoolerOf(gateway), log, signal),
+    drains: makeReplicaDrains(join(needs.rootPath, gateway.socket), cluster, readPoolerOf(gateway)),
   }
-
-  async function onWritable(leader: string): Promise<void> {
-    const before = lastLeader
-    // A key that went from hand to hand: nobody was seen to be gone in between.
-    if (pointsTo !== undefined) lostMs = performance.now()
-    await point(leader)
-    await commandHaproxy(socket, readerCommands(servers, leader, drains.drained()))
-    lastLeader = leader
-    const held = hold.heldSinceMs()
-    await hold.onWritable(leader)
-    if (before !== undefined && before !== leader) {
-      const gapMs = Math.max(0, Math.round(performance.now() - (held ?? lostMs)))
-      void tellChange(needs, { leader, before, gapMs, planned: held !== undefined })
-    }
-    // Readers of the instance that leads now are handed over to replicas, as their transactions
-    // end.
-    if (before !== undefined) void reconnect(cluster, readPooler).catch(() => undefined)
-  }
-
+  const { hold, failoverHold, drains } = parts
+  const actions = makeActions(needs, parts)
   const done = (async () => {
     // Whatever an agent before us held: a pause must not outlive the one who knows why.
-    await resumeSurely(cluster, writePooler, log, 1)
+    await resumeSurely(cluster, writePoolerOf(gateway), log, 1)
     await drains.endAll().catch(() => undefined)
-    await followLeader(needs, socket, servers, () => pointsTo, point, onWritable)
+    await followLeader(needs, parts, actions)
     await hold.release('asked')
+    await failoverHold.done
   })()
-
   return {
     gatewayId: gateway.id,
-    hold: (pauseTimeoutMs, holdMsMax) =>
-      hold.start(watch.view()?.leader?.name ?? '', pauseTimeoutMs, holdMsMax),
+    async hold(pauseTimeoutMs, holdMsMax) {
+      if (failoverHold.isHolding()) return { ...NOTHING_HELD, reason: 'nobody leads now' }
+      return hold.start(watch.view()?.leader?.name ?? '', pauseTimeoutMs, holdMsMax)
+    },
     async release() {
       // HAProxy may have been reloaded meanwhile: nobody is let go before it points right again.
-      if (pointsTo !== undefined) await pointSurely(() => point(pointsTo), signal)
+      const leader = actions.pointsTo()
+      if (leader !== undefined) await pointSurely(() => actions.point(leader), signal)
       return hold.release('asked')
     },
     drain: drains.drain,
     done,
   }
+}
+
+interface Parts {
+  /** HAProxy's. */
+  socket: string
+  servers: readonly string[]
+  hold: ClientHold
+  failoverHold: FailoverHold
+  drains: ReplicaDrains
+}
+
+const writePoolerOf = ({ address, writePort: port }: Gateway): PoolerAddress => ({ address, port })
+const readPoolerOf = ({ address, readPort: port }: Gateway): PoolerAddress => ({ address, port })
+
+interface Actions {
+  pointsTo(): string | undefined
+  point(leader: string | undefined): Promise<void>
+  leave(gone: string): Promise<void>
+  onWritable(leader: string): Promise<void>
+}
+
+function makeActions(needs: Needs, { socket, servers, hold, failoverHold, drains }: Parts) {
+  const { cluster, gateway, log } = needs
+  let pointsTo: string | undefined
+  let lastLeader: string | undefined
+  let lostMs = performance.now()
+  const actions: Actions = {
+    pointsTo: () => pointsTo,
+    async point(leader) {
+      const before = pointsTo
+      await commandHaproxy(socket, switchCommands(servers, leader))
+      pointsTo = leader
+      if (leader === undefined && before !== undefined) lostMs = performance.now()
+      if (leader === before) return
+      log.info({ gateway: gateway.name, from: before, to: leader }, 'switched')
+    },
+    // Nobody leads: who comes waits in the pooler rather than meet a dying instance.
+    async leave(gone) {
+      if (hold.heldSinceMs() === undefined) failoverHold.begin()
+      await actions.point(undefined)
+      await commandHaproxy(socket, cutCommands(gone))
+    },
+    async onWritable(leader) {
+      const before = lastLeader
+      // A key that went from hand to hand: nobody was seen to be gone in between.
+      if (pointsTo !== undefined) lostMs = performance.now()
+      await actions.point(leader)
+      await commandHaproxy(socket, readerCommands(servers, leader, drains.drained()))
+      lastLeader = leader
+      const held = hold.heldSinceMs()
+      await hold.onWritable(leader)
+      await failoverHold.end()
+      if (before !== undefined && before !== leader) {
+        const gapMs = Math.max(0, Math.round(performance.now() - (held ?? lostMs)))
+        void tellChange(needs, { leader, before, gapMs, planned: held !== undefined })
+      }
+      // Readers of the instance that leads now are handed over to replicas, as their transactions
+      // end.
+      if (before !== undefined) void reconnect(cluster, readPoolerOf(gateway)).catch(() => {})
+    },
+  }
+  return actions
 }
 
 /**
@@ -164,11 +209,8 @@ async function reconnect(cluster: WatchedCluster, pooler: PoolerAddress): Promis
 /** Points at the leader as soon as it writes, and again whenever HAProxy has forgotten. */
 async function followLeader(
   needs: Needs,
-  socket: string,
-  servers: readonly string[],
-  pointsTo: () => string | undefined,
-  point: (leader: string | undefined) => Promise<void>,
-  onWritable: (leader: string) => Promise<void>,
+  { socket, servers }: Parts,
+  { pointsTo, point, leave, onWritable }: Actions,
 ): Promise<void> {
   const { cluster, watch, signal, log } = needs
   let changed = () => {}
@@ -191,10 +233,7 @@ async function followLeader(
         pointsTo() !== undefined &&
         watch.silentMs() < FRESH_VIEW_MS
       ) {
-        // Nobody leads: new connections wait in the pooler rather than meet a dying instance.
-        const gone = pointsTo() as string
-        await point(undefined)
-        await commandHaproxy(socket, cutCommands(gone))
+        await leave(pointsTo() as string)
       } else if (!(await isInForce(socket, servers, pointsTo()))) {
         await point(pointsTo())
       }

@@ -23,18 +23,28 @@ function kill(pid: number): void {
   }
 }
 
-/**
- * Patroni first: it would start PostgreSQL again. Then every process of the instance, until there
- * is none.
- */
-export async function fence(target: FenceTarget, reason: string, log: Logger): Promise<void> {
-  log.warn({ instance: target.name, reason }, 'fences the instance')
+/** Its PostgreSQL goes on; s6 starts another Patroni, which finds it. */
+export async function killPatroni(
+  target: Pick<FenceTarget, 'name' | 'serviceDirectory'>,
+  reason: string,
+  log: Logger,
+): Promise<void> {
+  log.warn({ instance: target.name, reason }, 'kills its Patroni')
   try {
     const { pid } = await readProcessState(target.serviceDirectory)
     if (pid !== null) kill(pid)
   } catch (error) {
     log.error({ instance: target.name, error: describeError(error) }, 'cannot find its Patroni')
   }
+}
+
+/**
+ * Patroni first: it would start PostgreSQL again. Then every process of the instance, until there
+ * is none.
+ */
+export async function fence(target: FenceTarget, reason: string, log: Logger): Promise<void> {
+  log.warn({ instance: target.name, reason }, 'fences the instance')
+  await killPatroni(target, reason, log)
   for (let round = 0; round < ROUNDS_MAX; round += 1) {
     const left = findProcesses(target.dataDirectory)
     if (left.length === 0) return

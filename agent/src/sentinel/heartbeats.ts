@@ -151,8 +151,11 @@ function silentMsOf(member: Member, hostId: string): number {
 
 function hearingOf(member: Member, ownId: string): ClusterHearing {
   const isFresh = (id: string) => member.peers.has(id) && silentMsOf(member, id) < FRESH_MS
-  const saysSilentMs = (from: string, of: string) =>
-    isFresh(from) ? (member.peers.get(from)?.silent[of] ?? 0) : 0
+  // What it said is as old as its beat, and the silence goes on until it says otherwise.
+  const saysSilentMs = (from: string, of: string) => {
+    const saidMs = isFresh(from) ? (member.peers.get(from)?.silent[of] ?? 0) : 0
+    return saidMs === 0 ? 0 : saidMs + silentMsOf(member, from)
+  }
   // A host that is cut off one way is heard by all and hears nobody: it can keep no lease and no
   // replica, so its own word that it is deaf counts as much as our silence. Only what was heard at
   // first hand is ever sent on: two hosts would otherwise confirm each other's silence for ever.

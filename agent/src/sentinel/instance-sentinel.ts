@@ -9,14 +9,13 @@ import {
   SENSITIVITY_LIMITS,
 } from '@howdah/core/failover-rules.ts'
 import { HOST_LAYOUT, type WatchedCluster } from '@howdah/core/host-spec.ts'
-import { PLATFORM_ROLES } from '@howdah/core/render/model.ts'
-import pg from 'pg'
 import type { Logger } from 'pino'
 import type { ClusterWatch } from '../dcs/cluster-watch.ts'
 import type { EventStore } from '../event-store.ts'
 import { pause } from '../wake.ts'
-import { type FenceTarget, fence } from './fence.ts'
+import { type FenceTarget, fence, killPatroni } from './fence.ts'
 import type { ClusterHearing } from './heartbeats.ts'
+import { askLocally } from './local-session.ts'
 import { runPatroniWatchdog } from './patroni-watchdog.ts'
 import { findPostmaster, isRunning, type PostmasterId, wasShutDown } from './postmaster.ts'
 import { readWalEnd } from './wal-end.ts'
@@ -25,6 +24,10 @@ const POLL_MS = 20
 const CANARY_MS = 1000
 const ISOLATION_POLL_MS = 250
 const STALL_ANSWER_MS = 500
+/** A view of the dcs that is older does not say who leads now. */
+const FRESH_VIEW_MS = 2000
+/** A Patroni that is well demotes within a round or two. */
+const DOUBT_MS = 5000
 
 export interface SentinelNeeds {
   cluster: WatchedCluster
@@ -50,6 +53,7 @@ export function startInstanceSentinel(needs: SentinelNeeds): { done: Promise<voi
     watchPostmaster(needs, target),
     runCanary(needs, target),
     watchIsolation(needs, target),
+    watchClaim(needs, target),
     runPatroniWatchdog({ ...needs, ...target }),
   ]
   return { done: Promise.all(loops).then(() => undefined) }
@@ -182,57 +186,89 @@ async function runCanary(needs: SentinelNeeds, target: FenceTarget): Promise<voi
   log.debug({ instance: instance.name }, 'canary stopped')
 }
 
-async function canWrite(
-  { instance, rootPath }: SentinelNeeds,
-  timeoutMs: number,
-): Promise<boolean> {
-  const client = new pg.Client({
-    host: join(rootPath, HOST_LAYOUT.run),
-    port: instance.postgresPort,
-    user: PLATFORM_ROLES.superuser,
-    password: '',
-    database: 'postgres',
-    connectionTimeoutMillis: timeoutMs,
-    query_timeout: timeoutMs,
-    options: '-c search_path=pg_catalog,pg_temp -c synchronous_commit=local',
-  })
-  client.on('error', () => undefined)
-  try {
-    await client.connect()
-    await client.query(
-      `insert into howdah.canary as c (gateway, written_at, sequence) values ($1, now(), 1)
-       on conflict (gateway) do update set written_at = now(), sequence = c.sequence + 1`,
-      [instance.name],
-    )
-    return true
-  } catch (error) {
-    // An answer, even a refusal, is life: only silence and a lost connection count against it.
-    return error instanceof pg.DatabaseError
-  } finally {
-    const { connection } = client as unknown as { connection?: { stream?: { destroy(): void } } }
-    await Promise.race([
-      client.end().catch(() => undefined),
-      pause(200, new AbortController().signal),
-    ])
-    connection?.stream?.destroy()
-  }
+async function canWrite(needs: SentinelNeeds, timeoutMs: number): Promise<boolean> {
+  const answer = await askLocally(
+    needs,
+    timeoutMs,
+    `insert into howdah.canary as c (gateway, written_at, sequence) values ($1, now(), 1)
+     on conflict (gateway) do update set written_at = now(), sequence = c.sequence + 1`,
+    [needs.instance.name],
+  )
+  // An answer, even a refusal, is life: only silence and a lost connection count against it.
+  return answer.kind !== 'silence'
 }
 
 /**
- * The deadline of a leader that is cut off: before another host may conclude that it has stopped,
- * it has. It counts on our own clock only, and needs nobody's answer.
+ * A leader that is cut off. From dcs and peers: before another host may conclude that it has
+ * stopped, it has; that deadline counts on our own clock only, and needs nobody's answer. From its
+ * peers alone, which took its claim away: its Patroni, which still reaches the dcs, would only
+ * claim it again, and no client could get here.
  */
 async function watchIsolation(needs: SentinelNeeds, target: FenceTarget): Promise<void> {
-  const { signal, watch, hearing, log } = needs
+  const { signal, watch, hearing } = needs
+  let claim: string | undefined
   while (!signal.aborted) {
     await pause(ISOLATION_POLL_MS, signal)
-    const silentMs = watch.silentMs()
+    const key = ownKey(needs)
+    const lost = claim !== undefined && key?.createRevision !== claim
+    claim = key?.createRevision
     const alone = hearing.otherCount > 0 && hearing.heardCount() < hearing.otherCount / 2
-    if (ownKey(needs) === undefined || watch.view()?.paused === true) continue
-    if (!alone || silentMs < ISOLATION_FENCE_MS || !Number.isFinite(silentMs)) continue
+    if (!alone || watch.view()?.paused === true) continue
     if (findPostmaster(target.dataDirectory) === undefined) continue
-    const reason = `cut off from the dcs and the other hosts for ${Math.round(silentMs)} ms`
+    if (lost) {
+      await stepDown(needs, target, 'no other host is heard, and they took its claim away')
+      continue
+    }
+    const silentMs = watch.silentMs()
+    if (key === undefined || silentMs < ISOLATION_FENCE_MS || !Number.isFinite(silentMs)) continue
+    await stepDown(needs, target, `cut off from dcs and peers for ${Math.round(silentMs)} ms`)
+  }
+}
+
+async function stepDown(needs: SentinelNeeds, target: FenceTarget, reason: string): Promise<void> {
+  await fence(target, reason, needs.log)
+  const key = ownKey(needs)
+  if (key !== undefined && needs.watch.silentMs() < FRESH_VIEW_MS) await release(needs, key)
+  await tellLoss(needs, target, reason)
+}
+
+/**
+ * This instance accepts writes, and the dcs says that another leads, or nobody: its Patroni hangs,
+ * or does not know. What another leads is fenced; where nobody does, a new Patroni takes the lead.
+ */
+async function watchClaim(needs: SentinelNeeds, target: FenceTarget): Promise<void> {
+  const { signal, watch, instance, log } = needs
+  let claim = ''
+  let sinceMs = performance.now()
+  while (!signal.aborted) {
+    await pause(CANARY_MS, signal)
+    const view = watch.silentMs() < FRESH_VIEW_MS ? watch.view() : undefined
+    const leader = view?.leader
+    const doubtful =
+      view?.paused === false &&
+      leader?.name !== instance.name &&
+      findPostmaster(target.dataDirectory) !== undefined &&
+      (await acceptsWrites(needs))
+    const now = doubtful ? (leader?.createRevision ?? 'nobody') : ''
+    if (now === '' || now !== claim) {
+      claim = now
+      sinceMs = performance.now()
+      continue
+    }
+    if (performance.now() - sinceMs < DOUBT_MS) continue
+    claim = ''
+    if (leader === undefined) {
+      await killPatroni(target, 'accepts writes, and nobody leads', log)
+      continue
+    }
+    const reason = `${leader.name} leads, and this one still accepts writes`
     await fence(target, reason, log)
     await tellLoss(needs, target, reason)
   }
+}
+
+async function acceptsWrites(needs: SentinelNeeds): Promise<boolean> {
+  const text = 'select pg_catalog.pg_is_in_recovery() as standby'
+  const answer = await askLocally(needs, CANARY_MS, text, [])
+  return answer.kind === 'rows' && answer.rows[0]?.['standby'] === false
 }

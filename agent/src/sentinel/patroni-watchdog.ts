@@ -8,6 +8,7 @@ import type { Logger } from 'pino'
 import { readProcessState } from '../apply/s6.ts'
 import { makeHttpsAgent, sendRequest } from '../https-request.ts'
 import { pause } from '../wake.ts'
+import { killPatroni } from './fence.ts'
 
 const ASK_EVERY_MS = 2000
 const ASK_TIMEOUT_MS = 1000
@@ -45,8 +46,7 @@ export async function runPatroniWatchdog(needs: WatchdogNeeds): Promise<void> {
       silentRounds = answers || pid !== lastPid ? 0 : silentRounds + 1
       lastPid = pid
       if (silentRounds < roundsMax || pid === null || signal.aborted) continue
-      log.warn({ instance: name, pid }, 'its Patroni hangs: kills it, so that it starts anew')
-      process.kill(pid, 'SIGKILL')
+      await killPatroni(needs, 'it does no rounds any more', log)
       silentRounds = 0
       // On a machine so slow that Patroni needs longer to load, it must come up in the end.
       roundsMax *= 2

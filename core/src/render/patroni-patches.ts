@@ -6,6 +6,20 @@
 // the others rewind to the older timeline (upstream pull requests 2689 and 2693). Newer versions
 // compare.
 //
+// plain_tls: python-etcd puts pyOpenSSL under urllib3 where it is installed. A watch over its
+// sockets cannot be interrupted (its shutdown() takes no argument, Patroni gives it one and
+// swallows the error), so a Patroni whose dcs member freezes goes on with what it knew before: it
+// never learns that nobody leads. Python's own ssl can be interrupted.
+//
+// send_at_once: Patroni's connections to etcd lose TCP_NODELAY where it sets up keepalive, and its
+// REST server never has it. A request or a reply in two segments then waits for a delayed
+// acknowledgement: 40 ms each, six times in a switchover.
+//
+// ask_shortly: before the synchronous replica takes the lead, it asks the former leader how far it
+// came, and waits 2 s when that host is gone so far that it does not even refuse. In synchronous
+// mode the answer changes nothing: nobody else may lead. In asynchronous mode the most advanced
+// replica is looked for, and the 2 s stay.
+//
 // look_sooner: Patroni looks once a second whether a PostgreSQL that it starts is up. The first
 // look comes after 5 ms, too early for any, so each start costs a second: decision 007.
 
@@ -14,6 +28,11 @@ export const PATCHES_FILE = 'sitecustomize.py'
 
 export const PATRONI_PATCHES = `# Rendered by Howdah; see core/src/render/patroni-patches.ts.
 import sys
+
+
+def plain_tls():
+    # python-etcd goes without what it cannot import.
+    sys.modules.setdefault('urllib3.contrib.pyopenssl', None)
 
 
 def compare_before_leading():
@@ -55,6 +74,43 @@ def compare_before_leading():
     Etcd3._update_leader = update_leader
 
 
+def send_at_once():
+    import socket
+    from patroni.api import RestApiHandler
+    from patroni.dcs.etcd3 import Etcd3
+
+    made = Etcd3.set_socket_options
+
+    def set_socket_options(self, sock, socket_options):
+        made(self, sock, socket_options)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    Etcd3.set_socket_options = set_socket_options
+    RestApiHandler.disable_nagle_algorithm = True
+
+
+def ask_shortly():
+    from patroni.ha import Ha
+    from patroni.request import PatroniRequest
+
+    ask_s = 0.2
+    made = Ha.__init__
+
+    class Hurried(PatroniRequest):
+        def __call__(self, member, *args, **kwargs):
+            asks_status = kwargs.get('timeout') == 2 and kwargs.get('retries') == 0
+            if asks_status and self.ha.is_synchronous_mode():
+                kwargs['timeout'] = ask_s
+            return super().__call__(member, *args, **kwargs)
+
+    def __init__(self, patroni):
+        made(self, patroni)
+        patroni.request.ha = self
+        patroni.request.__class__ = Hurried
+
+    Ha.__init__ = __init__
+
+
 def look_sooner():
     import functools
     import time
@@ -76,7 +132,7 @@ def look_sooner():
 
 # The helper process that starts a postmaster needs none of this, nor the time to load it.
 if not any('multiprocessing' in word for word in getattr(sys, 'orig_argv', [])):
-    for patch in (compare_before_leading, look_sooner):
+    for patch in (plain_tls, compare_before_leading, send_at_once, ask_shortly, look_sooner):
         try:
             patch()
         except Exception as error:

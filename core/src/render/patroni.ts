@@ -22,6 +22,7 @@ import { PATCHES_FILE, PATRONI_PATCHES } from './patroni-patches.ts'
 import { type InstanceBackup, renderInstanceBackup } from './pgbackrest.ts'
 
 const LAG_ON_FAILOVER_BYTES_MAX = 1_048_576
+const STOP_TIMEOUT_S = 10
 
 function durabilitySettings(durability: Durability): Record<string, boolean> {
   return {
@@ -45,6 +46,10 @@ export function dynamicConfiguration(cluster: {
     // Both names: Debian 12's Patroni 3.0.2 reads the older one, newer versions the other.
     master_start_timeout: 0,
     primary_start_timeout: 0,
+    // In synchronous mode, a leader that does not stop by itself is killed: after a cut, Patroni
+    // waited for one without a limit.
+    master_stop_timeout: STOP_TIMEOUT_S,
+    primary_stop_timeout: STOP_TIMEOUT_S,
     pause: cluster.spec.maintenance,
     ...durabilitySettings(cluster.spec.durability),
     postgresql: {

@@ -2,6 +2,11 @@
 import sys
 
 
+def plain_tls():
+    # python-etcd goes without what it cannot import.
+    sys.modules.setdefault('urllib3.contrib.pyopenssl', None)
+
+
 def compare_before_leading():
     from patroni.version import __version__
     if tuple(int(part) for part in __version__.split('.')[:3]) > (3, 0, 2):
@@ -41,6 +46,43 @@ def compare_before_leading():
     Etcd3._update_leader = update_leader
 
 
+def send_at_once():
+    import socket
+    from patroni.api import RestApiHandler
+    from patroni.dcs.etcd3 import Etcd3
+
+    made = Etcd3.set_socket_options
+
+    def set_socket_options(self, sock, socket_options):
+        made(self, sock, socket_options)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    Etcd3.set_socket_options = set_socket_options
+    RestApiHandler.disable_nagle_algorithm = True
+
+
+def ask_shortly():
+    from patroni.ha import Ha
+    from patroni.request import PatroniRequest
+
+    ask_s = 0.2
+    made = Ha.__init__
+
+    class Hurried(PatroniRequest):
+        def __call__(self, member, *args, **kwargs):
+            asks_status = kwargs.get('timeout') == 2 and kwargs.get('retries') == 0
+            if asks_status and self.ha.is_synchronous_mode():
+                kwargs['timeout'] = ask_s
+            return super().__call__(member, *args, **kwargs)
+
+    def __init__(self, patroni):
+        made(self, patroni)
+        patroni.request.ha = self
+        patroni.request.__class__ = Hurried
+
+    Ha.__init__ = __init__
+
+
 def look_sooner():
     import functools
     import time
@@ -62,7 +104,7 @@ def look_sooner():
 
 # The helper process that starts a postmaster needs none of this, nor the time to load it.
 if not any('multiprocessing' in word for word in getattr(sys, 'orig_argv', [])):
-    for patch in (compare_before_leading, look_sooner):
+    for patch in (plain_tls, compare_before_leading, send_at_once, ask_shortly, look_sooner):
         try:
             patch()
         except Exception as error:

@@ -1,0 +1,53 @@
+// Owns how the agent asks an instance of its own host: a new session as superuser over the unix
+// socket, for one statement, so that it finds what a new client would find.
+import { join } from 'node:path'
+import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
+import { PLATFORM_ROLES } from '@howdah/core/render/model.ts'
+import pg from 'pg'
+import { pause } from '../wake.ts'
+
+export type LocalAnswer =
+  | { kind: 'rows'; rows: Record<string, unknown>[] }
+  /** PostgreSQL said no. */
+  | { kind: 'refusal' }
+  /** Nothing in time, or the connection was lost. */
+  | { kind: 'silence' }
+
+interface Where {
+  rootPath: string
+  instance: { postgresPort: number }
+}
+
+/** Without waiting for replicas: what is asked is this host. */
+export async function askLocally(
+  { rootPath, instance }: Where,
+  timeoutMs: number,
+  text: string,
+  params: readonly unknown[],
+): Promise<LocalAnswer> {
+  const client = new pg.Client({
+    host: join(rootPath, HOST_LAYOUT.run),
+    port: instance.postgresPort,
+    user: PLATFORM_ROLES.superuser,
+    password: '',
+    database: 'postgres',
+    connectionTimeoutMillis: timeoutMs,
+    query_timeout: timeoutMs,
+    options: '-c search_path=pg_catalog,pg_temp -c synchronous_commit=local',
+  })
+  client.on('error', () => undefined)
+  try {
+    await client.connect()
+    const { rows } = await client.query(text, [...params])
+    return { kind: 'rows', rows: rows as Record<string, unknown>[] }
+  } catch (error) {
+    return { kind: error instanceof pg.DatabaseError ? 'refusal' : 'silence' }
+  } finally {
+    const { connection } = client as unknown as { connection?: { stream?: { destroy(): void } } }
+    await Promise.race([
+      client.end().catch(() => undefined),
+      pause(200, new AbortController().signal),
+    ])
+    connection?.stream?.destroy()
+  }
+}
