@@ -1,6 +1,6 @@
-// Owns `npm run pitr-exactness`: a ledger is written while leaders die and hand over, then forks are
-// made to random times, LSNs and transactions. Each must hold exactly the lines that were committed
-// by then. Ends with exit code 1 when one does not.
+// Owns `npm run pitr-exactness`: a ledger is written while leaders die and hand over, then forks
+// are made to random times, LSNs and transactions. Each must hold exactly the lines that were
+// committed by then. Ends with exit code 1 when one does not.
 import { parseArgs } from 'node:util'
 import type { Cluster, ClusterAccepted, OperationAccepted } from '@howdah/core/contract/clusters.ts'
 import { connect, sql, type TestCluster } from '../harness/cluster.ts'
@@ -34,7 +34,9 @@ async function finish(
   if (operation.state !== 'succeeded') throw new Error(JSON.stringify(operation.error))
 }
 
-/** One writer, so that the order of commits is the order of lines; it survives changes of leader. */
+/**
+ * One writer, so that the order of commits is the order of lines; it survives changes of leader.
+ */
 function startLedger(cluster: TestCluster) {
   const state = { stopping: false, n: 0, marks: [] as Mark[] }
   const ended = (async () => {

@@ -19,9 +19,9 @@ export interface BackupPlace {
 }
 
 /**
- * For how long an answer of the repository, and the archiving of a segment, are waited for. `archive`
- * is PostgreSQL's own: a leader that hands over archives one more segment before it ends, so a
- * repository that hangs makes clients wait. A failed segment is simply tried again.
+ * For how long an answer of the repository, and the archiving of a segment, are waited for.
+ * `archive` is PostgreSQL's own: a leader that hands over archives one more segment before it ends,
+ * so a repository that hangs makes clients wait. A failed segment is simply tried again.
  */
 const PATIENCE = {
   archive: { answerSeconds: 5, archiveSeconds: 5 },
