@@ -15,6 +15,8 @@ export interface ProgramRun {
   /** Of standard output; 256 KiB unless given. */
   outputBytesMax?: number
   input?: string
+  /** Of standard error, its end; 500 unless given. */
+  stderrCharactersMax?: number
 }
 
 /** Standard output. Throws with argv, exit code or signal, and the end of standard error. */
@@ -33,7 +35,7 @@ export async function runProgram(run: ProgramRun): Promise<string> {
     const child = execFile(program, args, options, (error, stdout, stderr) => {
       if (error === null) return resolve(stdout)
       const ended = error.signal ? `signal ${error.signal}` : `code ${error.code ?? 'unknown'}`
-      const said = stderr.trim().slice(-STDERR_CHARACTERS_SHOWN)
+      const said = stderr.trim().slice(-(run.stderrCharactersMax ?? STDERR_CHARACTERS_SHOWN))
       reject(new Error(`${run.argv.join(' ')} ended with ${ended}: ${said}`))
     })
     // A program that ends without reading its input breaks the pipe; how it ended says enough.

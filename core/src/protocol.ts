@@ -271,7 +271,12 @@ export const TaskAction = Type.Union([
   /** Writes, reads and removes a small file in the repository, or says what failed. */
   Type.Object({ kind: Type.Literal('probe-repository'), repository: RepositoryAccess }),
   /** What WAL the repository holds. Returns an ArchiveInventory. */
-  Type.Object({ kind: Type.Literal('list-archive'), repository: RepositoryAccess }),
+  Type.Object({
+    kind: Type.Literal('list-archive'),
+    repository: RepositoryAccess,
+    /** The repository's directory of one PostgreSQL major. */
+    archiveId: Type.String({ pattern: '^[0-9]{1,2}-[0-9]{1,3}$' }),
+  }),
   /** Replaces `dataDirectory` by a backup that waits for its recovery. */
   Type.Object({
     kind: Type.Literal('restore-data'),

@@ -111,3 +111,8 @@ export function describeRange(range: WalRange): string {
   if (first === last) return name(first)
   return `${name(first)} to ${name(last)} (${last - first + 1} segments)`
 }
+
+/** The repository's directory for a PostgreSQL major; it counts on when a cluster is upgraded. */
+export function archiveIdOf(postgresVersion: string): string {
+  return `${postgresVersion}-1`
+}

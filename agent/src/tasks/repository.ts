@@ -40,6 +40,7 @@ const OPTIONS: readonly string[] = [
 const LIST_BYTES_MAX = 256 * 1024 * 1024
 const ANSWER_BYTES_MAX = 1024 * 1024
 const ERROR_CHARACTERS_MAX = 1000
+const STDERR_CHARACTERS_MAX = 16_384
 
 /** The program with its configuration, for as long as `body` runs. */
 export interface OpenRepository {
@@ -94,19 +95,26 @@ async function runBounded(
       signal,
       outputBytesMax: options.outputBytesMax ?? ANSWER_BYTES_MAX,
       input: options.input ?? '',
+      stderrCharactersMax: STDERR_CHARACTERS_MAX,
     })
   } catch (error) {
     throw toTaskError(error)
   }
 }
 
-/** `ERROR: [041]: …` as the code `pgbackrest-041`; the argv before it holds nothing that helps. */
+/**
+ * `ERROR: [041]: …` as the code `pgbackrest-041`. The argv before it helps nobody, and of what a
+ * store answered only its own code does.
+ */
 function toTaskError(error: unknown): TaskError {
   if (error instanceof HowdahError) return new TaskError('refused', error.message)
   const text = describeError(error)
   const said = /ERROR: \[(\d{3})\]: ([\s\S]*)$/.exec(text)
   if (said === null) return new TaskError('', text.slice(-ERROR_CHARACTERS_MAX))
-  return new TaskError(`pgbackrest-${said[1]}`, (said[2] ?? '').slice(0, ERROR_CHARACTERS_MAX))
+  const [detail = ''] = (said[2] ?? '').split('*** Path/Query ***')
+  const answer = /<Code>([A-Za-z0-9]{1,64})<\/Code>/.exec(text)?.[1]
+  const whole = detail.trim() + (answer === undefined ? '' : ` ${answer}`)
+  return new TaskError(`pgbackrest-${said[1]}`, whole.slice(0, ERROR_CHARACTERS_MAX))
 }
 
 export async function runPgbackrest(
@@ -139,11 +147,12 @@ export async function probeRepository(
 }
 
 export async function listArchive(
-  access: RepositoryAccess,
+  { repository, archiveId }: { repository: RepositoryAccess; archiveId: string },
   context: RepositoryContext,
 ): Promise<ArchiveInventory> {
-  const text = await withRepository(access, context, ({ run }) =>
-    run(['--recurse', '--output=json', 'repo-ls', `archive/${access.stanza}`], {
+  const path = `archive/${repository.stanza}/${archiveId}`
+  const text = await withRepository(repository, context, ({ run }) =>
+    run(['--recurse', '--output=json', 'repo-ls', path], {
       outputBytesMax: LIST_BYTES_MAX,
     }),
   )

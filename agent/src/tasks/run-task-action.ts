@@ -102,7 +102,7 @@ async function runBackupAction(
     case 'probe-repository':
       return await probeRepository(action.repository, { root, ...limits })
     case 'list-archive':
-      return await listArchive(action.repository, { root, ...limits })
+      return await listArchive(action, { root, ...limits })
     case 'restore-data':
       return await context.exclusive.run(action.dataDirectory, limits.signal, (signal) =>
         restoreData(action, { ...limits, root, spec, appliedRevision, signal }),

@@ -5,6 +5,7 @@
 import { describeError, HowdahError } from '@howdah/core/errors.ts'
 import type { ArchiveInventory, TimelineStart, WalRange } from '@howdah/core/wal.ts'
 import {
+  archiveIdOf,
   formatLsn,
   missingSegments,
   parseLsn,
@@ -85,6 +86,7 @@ async function listSegments(platform: Platform, stanza: StanzaRow, leader: Leade
   return runRepositoryTask<ArchiveInventory>(platform, host.id, LIST_TIMEOUT_MS, undefined, {
     kind: 'list-archive',
     repository: accessOn(repository, placeOn(host, instance.id, instance.postgres_port)),
+    archiveId: archiveIdOf(stanza.postgres_version),
   })
 }
 

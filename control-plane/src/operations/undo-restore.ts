@@ -1,7 +1,7 @@
 // Takes a restore in place back: the data that was set aside serves again, and the repository
 // forgets what was written meanwhile, as both would claim the same timeline.
 import { describeError, HowdahError } from '@howdah/core/errors.ts'
-import { type ArchiveInventory, formatSegmentName } from '@howdah/core/wal.ts'
+import { type ArchiveInventory, archiveIdOf, formatSegmentName } from '@howdah/core/wal.ts'
 import {
   accessOn,
   askRepository,
@@ -90,14 +90,15 @@ async function forget(step: StepContext): Promise<void> {
       await step.say(describeError(error))
     })
   }
+  const archiveId = archiveIdOf(stanza.postgres_version)
   const inventory = await runRepositoryTask<ArchiveInventory>(
     step,
     host.id,
     LIST_TIMEOUT_MS,
     step.operationId,
-    { kind: 'list-archive', repository: access },
+    { kind: 'list-archive', repository: access, archiveId },
   )
-  const archive = `archive/${clusterId}/${cluster.spec.postgres_version}-1`
+  const archive = `archive/${clusterId}/${archiveId}`
   for (const path of timelinePaths(inventory, undo.timeline)) {
     const isDirectory = !path.endsWith('.history')
     await run('repo-rm', isDirectory ? ['--recurse'] : [], [`${archive}/${path}`])
