@@ -148,7 +148,7 @@ function planLsn<Choice extends BackupChoice>(
     backup,
     target: { kind: 'lsn', value: text.toUpperCase() },
     said,
-    accuracy: 'every record up to that LSN',
+    accuracy: 'every record that begins before that LSN',
   }
 }
 
@@ -163,13 +163,10 @@ function planRestorePoint<Choice extends BackupChoice>(
     const said = there.length === 0 ? 'there is none' : `there are ${there.join(', ')}`
     throw new HowdahError('not-found', `there is no restore point ${name}: ${said}`)
   }
-  const { backup } = planLsn(candidates, point.lsn, `restore point ${name}`)
-  return {
-    backup,
-    target: { kind: 'name', value: name },
-    said: `restore point ${name} of ${point.at}`,
-    accuracy: 'every record up to the restore point',
-  }
+  // By its LSN: a name could be there twice, and recovery would end at the first.
+  const said = `restore point ${name} of ${point.at}`
+  const plan = planLsn(candidates, point.lsn, said)
+  return { ...plan, accuracy: 'every record up to the restore point' }
 }
 
 /** Nobody tells where a transaction is: the oldest backup is before it, if any is. */

@@ -109,6 +109,12 @@ function targetSettings({ kind, value }: Target): [string, string][] {
       return []
     case 'immediate':
       return [['recovery_target', 'immediate']]
+    case 'lsn':
+      // An LSN that somebody read is where the next record begins: that one is not meant.
+      return [
+        ['recovery_target_lsn', value],
+        ['recovery_target_inclusive', 'off'],
+      ]
     default:
       return [[`recovery_target_${kind}`, value]]
   }

@@ -50,20 +50,14 @@ export async function planFor(
   const backups = all.filter((row) => wanted.backup !== undefined || isOnHistory(row, status))
   const restorePoints = await listRestorePoints(db, clusterId)
   const plan = planRecovery(backups, wanted, { restorePoints, nowMs: Date.now() })
-  refuseGap(plan, status, restorePoints)
+  refuseGap(plan, status)
   return plan
 }
 
 /** Where the target's place in WAL is known, a hole on the way there is, too. */
-function refuseGap(
-  plan: RecoveryPlan<BackupRow>,
-  status: ArchiveStatus | undefined,
-  points: readonly RestorePoint[],
-): void {
+function refuseGap(plan: RecoveryPlan<BackupRow>, status: ArchiveStatus | undefined): void {
   const { kind, value } = plan.target
-  const point = points.find(({ name }) => name === value)
-  const text = kind === 'lsn' ? value : kind === 'name' ? (point?.lsn ?? '') : ''
-  const lsn = parseLsn(text)
+  const lsn = kind === 'lsn' ? parseLsn(value) : undefined
   if (kind !== 'latest' && lsn === undefined) return
   const from = segmentOf(parseLsn(plan.backup.info.lsn_start) ?? 0n)
   const to = lsn === undefined ? Number.MAX_SAFE_INTEGER : segmentOf(lsn)

@@ -202,7 +202,7 @@ export async function takeDue(tx: Queryable): Promise<ScheduleRow | undefined> {
      where s.next_at <= now() and c.state = 'available' and not exists (
        select from operation o where o.cluster_id = s.cluster_id and o.lane = 'backup'
          and o.state in ('pending', 'running'))
-     order by s.next_at, s.kind = 'full' desc limit 1 for update of s skip locked`,
+     order by s.kind = 'full' desc, s.next_at limit 1 for update of s skip locked`,
   )
   return rows[0]
 }

@@ -38,7 +38,7 @@ export const undoRestore: OperationDefinition<Record<string, never>> = {
     const { step } = operation
     await step('stop', stopCluster)
     await step('put-back', putBack)
-    await step('forget', forget)
+    await step('forget', forgetIfReached)
     await step('clear-dcs', clearDcs)
     await bringUp(operation, { isNew: false }, changeConfiguration)
     await step('end-undo', endUndo)
@@ -61,6 +61,16 @@ async function putBack(step: StepContext): Promise<void> {
     if (!(await isThere(step, row, aside))) continue
     await changeData(step, row, { kind: 'remove-data', path: dataPath(row) })
     await changeData(step, row, { kind: 'move-data', from: aside, to: dataPath(row) })
+  }
+}
+
+/** A repository that does not answer must not keep the data from coming back. */
+async function forgetIfReached(step: StepContext): Promise<void> {
+  try {
+    await forget(step)
+  } catch (error) {
+    if (!(error instanceof HowdahError) || error.code === 'wrong-state') throw error
+    await step.say(`the repository was not cleaned, archiving may stop: ${error.message}`)
   }
 }
 

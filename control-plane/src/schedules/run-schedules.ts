@@ -3,7 +3,7 @@
 // transaction that starts its operation.
 import { describeError } from '@howdah/core/errors.ts'
 import type { Queryable } from '../database.ts'
-import { type ScheduleRow, setNextRun, takeDue } from '../db/backups.ts'
+import { listBackups, type ScheduleRow, setNextRun, takeDue } from '../db/backups.ts'
 import { findCluster } from '../db/clusters.ts'
 import { insertOperation } from '../db/operations.ts'
 import { activeStanza } from '../db/repositories.ts'
@@ -35,7 +35,8 @@ export function startSchedules(platform: Platform): { stop(): void } {
   }
 }
 
-async function runDue(platform: Platform): Promise<void> {
+/** Starts what is due; a schedule whose cluster is busy with a backup waits. */
+export async function runDue(platform: Platform): Promise<void> {
   for (let count = 0; count < AT_ONCE_MAX; count += 1) {
     const taken = await platform.database.transaction(async (tx) => {
       const due = await takeDue(tx)
@@ -52,6 +53,7 @@ async function startScheduled(tx: Queryable, due: ScheduleRow): Promise<void> {
   const cluster = await findCluster(tx, due.cluster_id)
   if (cluster === undefined || (await activeStanza(tx, cluster.id)) === undefined) return
   const isDrill = due.kind === 'drill'
+  if (isDrill && (await listBackups(tx, cluster.id)).length === 0) return
   const definition: OperationDefinition<never> = isDrill ? restoreDrill : createBackup
   await insertOperation(tx, {
     kind: definition.kind,

@@ -108,6 +108,7 @@ const target = {
   at: Type.Optional(
     Type.String({
       format: 'date-time',
+      maxLength: 40,
       description: 'The last transaction that is kept was committed at or before this time',
     }),
   ),
