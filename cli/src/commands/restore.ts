@@ -60,7 +60,8 @@ async function restore(context: Context, name: string, flags: Flags): Promise<vo
 }
 
 async function undo(context: Context, name: string, flags: Flags): Promise<void> {
-  const consequence = `this brings back what ${name} was before its restore; what was written since is lost`
+  const lost = 'what was written since is lost'
+  const consequence = `this brings back what ${name} was before its restore; ${lost}`
   await confirmName(context, flags, { name, consequence })
   const path = apiPath`/v1/clusters/${name}/restore/undo`
   const body = { confirm: name }
