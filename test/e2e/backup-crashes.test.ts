@@ -85,7 +85,8 @@ test('a fork is whole', async () => {
   const body = { name: 'twin', instances: 1 }
   const forked = await dieAtEach<ClusterAccepted>(forkCluster, 'after', 'fork', body)
   const twin = await readCluster(platform.api, forked.reply, forked.operation)
-  const [row] = await sql<{ n: string }>({ cluster: twin }, 'select count(*) as n from ledger')
-  assert.equal(row?.n, '1000')
+  const counted = 'select count(*)::integer as n from ledger'
+  const [row] = await sql<{ n: number }>({ cluster: twin }, counted)
+  assert.equal(row?.n, 1000)
   assert.deepEqual(leftovers(), [])
 })

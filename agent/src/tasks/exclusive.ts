@@ -14,6 +14,8 @@ export function makeExclusive(): Exclusive {
       const work = (async () => {
         before?.stop.abort()
         await before?.ended
+        // An even newer one may have come meanwhile.
+        stop.signal.throwIfAborted()
         return await body(AbortSignal.any([signal, stop.signal]))
       })()
       // Its failure is the caller's; whoever comes next only waits for the end.

@@ -49,12 +49,15 @@ export async function runTaskAction(
     case 'patroni':
       return await callPatroni(action, limits)
     case 'remove-data':
-      return await removeData(action.path, {
-        root: context.root,
-        spec: context.spec(),
-        appliedRevision: context.appliedRevision(),
-        ...limits,
-      })
+      return await context.exclusive.run(ownerOf(action.path), limits.signal, (signal) =>
+        removeData(action.path, {
+          ...limits,
+          root: context.root,
+          spec: context.spec(),
+          appliedRevision: context.appliedRevision(),
+          signal,
+        }),
+      )
     case 'gateway-hold': {
       const found = requireSwitch(context, action.gatewayId)
       return await found.hold(action.pauseTimeoutMs, action.holdMsMax)
@@ -104,20 +107,27 @@ async function runBackupAction(
     case 'list-archive':
       return await listArchive(action, { root, ...limits })
     case 'restore-data':
-      return await context.exclusive.run(action.dataDirectory, limits.signal, (signal) =>
+      return await context.exclusive.run(ownerOf(action.dataDirectory), limits.signal, (signal) =>
         restoreData(action, { ...limits, root, spec, appliedRevision, signal }),
       )
     case 'recover-data':
-      return await context.exclusive.run(action.dataDirectory, limits.signal, (signal) =>
+      return await context.exclusive.run(ownerOf(action.dataDirectory), limits.signal, (signal) =>
         recoverData(action, { ...limits, root, spec, appliedRevision, signal }),
       )
     case 'measure-data':
       return await measureData(action.path, { root, spec, ...limits })
     case 'move-data':
-      return await moveData(action, { root, spec, ...limits })
+      return await context.exclusive.run(ownerOf(action.from), limits.signal, (signal) =>
+        moveData(action, { ...limits, root, spec, signal }),
+      )
     default:
       throw new Error(`BUG: unknown action ${JSON.stringify(action satisfies never)}`)
   }
+}
+
+/** `data/<instance>`: whatever changes something there goes one after the other. */
+function ownerOf(path: string): string {
+  return path.split('/').slice(0, 2).join('/')
 }
 
 function requireSwitch(context: ActionContext, gatewayId: string): LeaderSwitch {
