@@ -20,6 +20,7 @@ import {
 } from './service-directory.ts'
 
 const POLL_MS = 20
+const QUIT_GRACE_MS = 3000
 const SUPERVISE_TIMEOUT_MS = 10_000
 /** s6 sends SIGKILL itself after the service's own limit; this is for s6 to say that it did. */
 const KILL_GRACE_MS = 10_000
@@ -85,7 +86,7 @@ async function stopService(needs: ActionNeeds, directory: string): Promise<void>
 export async function removeService(needs: ActionNeeds, name: string): Promise<void> {
   const directory = serviceDirectory(needs.root, name)
   await stopService(needs, directory)
-  await killLeftovers(directory)
+  await killLeftovers(needs, directory)
   const retired = await retireService(needs.root, name)
   await dropRetired(needs, retired)
 }
@@ -100,20 +101,42 @@ export async function dropRetired(needs: ActionNeeds, retired: string): Promise<
 }
 
 /**
- * SIGKILL for what outlived its service: when Patroni had to be killed, its PostgreSQL goes on,
- * and nobody would own it once the service is removed. PostgreSQL's children end with it.
+ * Ends what outlived its service: when Patroni had to be killed, or was stopped while it started
+ * PostgreSQL, that goes on, and nobody would own it once the service is removed. At SIGQUIT
+ * PostgreSQL ends at once and takes its socket with it; whatever else is there is killed.
  */
-async function killLeftovers(directory: string): Promise<void> {
+async function killLeftovers(needs: ActionNeeds, directory: string): Promise<void> {
+  const deadlineMs = performance.now() + QUIT_GRACE_MS
+  const asked = new Set<number>()
+  for (;;) {
+    const left = await findMarked(directory)
+    if (left.length === 0) return
+    const late = needs.signal.aborted || performance.now() > deadlineMs
+    for (const pid of left.filter((pid) => late || !asked.has(pid))) {
+      signalIfThere(pid, late ? 'SIGKILL' : 'SIGQUIT')
+      asked.add(pid)
+    }
+    if (late) return
+    await pause(POLL_MS, needs.signal)
+  }
+}
+
+async function findMarked(directory: string): Promise<number[]> {
   const mark = `${SERVICE_MARK}=${directory}`
+  const found: number[] = []
   for (const entry of await readdir('/proc')) {
     if (!/^[0-9]+$/.test(entry)) continue
     const environment = await readFile(`/proc/${entry}/environ`, 'utf8').catch(() => '')
-    if (!environment.split('\0').includes(mark)) continue
-    try {
-      process.kill(Number(entry), 'SIGKILL')
-    } catch (error) {
-      if (!hasCode(error, 'ESRCH')) throw error
-    }
+    if (environment.split('\0').includes(mark)) found.push(Number(entry))
+  }
+  return found
+}
+
+function signalIfThere(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal)
+  } catch (error) {
+    if (!hasCode(error, 'ESRCH')) throw error
   }
 }
 

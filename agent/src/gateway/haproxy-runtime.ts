@@ -30,21 +30,22 @@ export function commandHaproxy(socketPath: string, commands: readonly string[]):
   })
 }
 
-/** Backends that follow the leader; `replicas` is left to HAProxy's own checks. */
-const LEADER_BACKENDS = ['write', 'leader'] as const
+/** Where sessions of an instance may be. */
+const BACKENDS = ['write', 'leader', 'replicas'] as const
 
 /**
- * Sends everything to `leader`, or to nobody when there is none. `health` and not `maint`: the
+ * Sends everything to `leader`, or to nobody when there is none; the backend `leader` follows
+ * `write`, and `replicas` is left to HAProxy's own checks. `health` and not `maint`: the
  * checks stay the net under the switch, so a server that Patroni calls the leader comes back by
  * itself if no agent says so.
  */
 export function switchCommands(servers: readonly string[], leader: string | undefined): string[] {
   const others = servers.filter((name) => name !== leader)
-  return LEADER_BACKENDS.flatMap((backend) => [
-    // Away first: for no moment may two servers of one backend be up.
-    ...others.map((name) => `set server ${backend}/${name} health down`),
-    ...(leader === undefined ? [] : [`set server ${backend}/${leader} health up`]),
-  ])
+  return [
+    // Away first: for no moment may two servers be up.
+    ...others.map((name) => `set server write/${name} health down`),
+    ...(leader === undefined ? [] : [`set server write/${leader} health up`]),
+  ]
 }
 
 /**
@@ -66,7 +67,5 @@ export function readerCommands(
 }
 
 export function cutCommands(server: string): string[] {
-  return [...LEADER_BACKENDS, 'replicas'].map(
-    (backend) => `shutdown sessions server ${backend}/${server}`,
-  )
+  return BACKENDS.map((backend) => `shutdown sessions server ${backend}/${server}`)
 }

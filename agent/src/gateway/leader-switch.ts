@@ -8,6 +8,7 @@ import pg from 'pg'
 import type { Logger } from 'pino'
 import { hasCode } from '../atomic-file.ts'
 import type { ClusterWatch } from '../dcs/cluster-watch.ts'
+import { endSession } from '../end-session.ts'
 import type { EventStore } from '../event-store.ts'
 import { pause } from '../wake.ts'
 import {
@@ -26,7 +27,9 @@ type Gateway = WatchedCluster['localGateways'][number]
 type Instance = WatchedCluster['instances'][number]
 
 /** How often a candidate is asked whether it accepts writes; a promotion takes about 100 ms. */
-const WRITABLE_POLL_MS = 5
+const WRITABLE_POLL_MS = 2
+/** The same for one that cannot be asked: each try is a new connection. */
+const UNREACHABLE_POLL_MS = 20
 const CONNECT_TIMEOUT_MS = 1000
 const ASK_TIMEOUT_MS = 1000
 /** What HAProxy has is compared with what it should have this often: it may have been restarted. */
@@ -197,7 +200,7 @@ async function pointSurely(point: () => Promise<void>, signal: AbortSignal): Pro
       () => performance.now() > deadlineMs,
     )
     if (done) return
-    await pause(WRITABLE_POLL_MS * 4, signal)
+    await pause(UNREACHABLE_POLL_MS, signal)
   }
 }
 
@@ -295,9 +298,9 @@ async function becomesWritable(
       // It is starting, or gone: asked again for as long as it holds the key. A new cluster has no
       // probe role yet, and each question costs both sides a handshake.
       const refused = hasCode(error, '28P01')
-      await pause(refused ? RESYNC_MS : WRITABLE_POLL_MS * 4, new AbortController().signal)
+      await pause(refused ? RESYNC_MS : UNREACHABLE_POLL_MS, new AbortController().signal)
     } finally {
-      await client.end().catch(() => undefined)
+      await endSession(client)
     }
   }
   return false

@@ -3,6 +3,7 @@
 // deadline, after which it is undone.
 import type { WatchedCluster } from '@howdah/core/host-spec.ts'
 import pg from 'pg'
+import { endSession } from '../end-session.ts'
 
 const CONNECT_TIMEOUT_MS = 2000
 
@@ -55,7 +56,7 @@ export async function openConsole(
     resume: () => tolerate(client.query('RESUME'), /not (paused|suspended)/i),
     reconnect: () => tolerate(client.query('RECONNECT'), /^$/),
     countWaiting: () => countWaiting(client),
-    close: () => client.end().catch(() => undefined),
+    close: () => endSession(client),
   }
 }
 

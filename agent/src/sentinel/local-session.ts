@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 import { PLATFORM_ROLES } from '@howdah/core/render/model.ts'
 import pg from 'pg'
-import { pause } from '../wake.ts'
+import { endSession } from '../end-session.ts'
 
 export type LocalAnswer =
   | { kind: 'rows'; rows: Record<string, unknown>[] }
@@ -43,11 +43,6 @@ export async function askLocally(
   } catch (error) {
     return { kind: error instanceof pg.DatabaseError ? 'refusal' : 'silence' }
   } finally {
-    const { connection } = client as unknown as { connection?: { stream?: { destroy(): void } } }
-    await Promise.race([
-      client.end().catch(() => undefined),
-      pause(200, new AbortController().signal),
-    ])
-    connection?.stream?.destroy()
+    await endSession(client)
   }
 }

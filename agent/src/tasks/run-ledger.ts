@@ -3,6 +3,7 @@
 // write, what is missing, and whether two instances accepted writes at one moment.
 import type { TaskAction } from '@howdah/core/protocol.ts'
 import pg from 'pg'
+import { endSession } from '../end-session.ts'
 import { pause } from '../wake.ts'
 
 type LedgerAction = Extract<TaskAction, { kind: 'run-ledger' }>
@@ -94,7 +95,7 @@ async function readBack(action: LedgerAction, signal: AbortSignal): Promise<Set<
         await client.query('delete from howdah.ledger where run = $1', [action.run])
         return new Set(rows.map((row) => Number(row.number)))
       } finally {
-        await client.end().catch(() => undefined)
+        await endSession(client)
       }
     } catch (error) {
       if (signal.aborted || performance.now() > deadlineMs) throw error

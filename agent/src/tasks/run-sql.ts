@@ -4,6 +4,7 @@ import { isAbsolute, normalize } from 'node:path'
 import { describeError } from '@howdah/core/errors.ts'
 import type { TaskAction } from '@howdah/core/protocol.ts'
 import pg from 'pg'
+import { endSession } from '../end-session.ts'
 import { TaskError } from './task-error.ts'
 
 type SqlAction = Extract<TaskAction, { kind: 'sql' }>
@@ -57,7 +58,7 @@ export async function runSql(action: SqlAction, limits: SqlLimits): Promise<{ ro
     throw toTaskError(error)
   } finally {
     limits.signal.removeEventListener('abort', abort)
-    await endQuietly(client)
+    await endSession(client)
   }
 }
 
@@ -131,14 +132,6 @@ async function collectRows(
 function destroy(client: pg.Client): void {
   const { connection } = client as unknown as { connection?: { stream?: { destroy(): void } } }
   connection?.stream?.destroy()
-}
-
-async function endQuietly(client: pg.Client): Promise<void> {
-  try {
-    await client.end()
-  } catch {
-    // It is gone already, which is what was wanted.
-  }
 }
 
 function toTaskError(error: unknown): TaskError {

@@ -4,6 +4,7 @@
 import type { HostFile, HostService } from '../host-spec.ts'
 import { HOST_LAYOUT } from '../host-spec.ts'
 import type { RenderedParts } from './etcd.ts'
+import { HAPROXY_WAIT, WAIT_MS_MAX } from './haproxy-wait.ts'
 import { authority, PLATFORM_ROLES, type RenderCluster, type RenderGateway } from './model.ts'
 
 /** A replica further behind gets no reads; Patroni answers 503 beyond it. */
@@ -14,8 +15,8 @@ const READ_LAG_BYTES_MAX = 16 * 1024 * 1024
  * what the switch did.
  */
 const LEADER_CHECK = 'fall 4 rise 3 on-marked-down shutdown-sessions'
-/** Longer than an agent takes to point HAProxy again, shorter than anybody's patience. */
-const HOLD_MS = 400
+/** The script ends its wait by itself: HAProxy complains in its log when it has to. */
+const INSPECT_MS = WAIT_MS_MAX + 1000
 const CLIENT_CONNECTIONS_MAX = 2000
 /** Connections that the pools leave to direct sessions, Patroni, replicas and people. */
 const CONNECTIONS_RESERVED = 20
@@ -49,6 +50,7 @@ export function renderHaproxy(cluster: RenderCluster, gateway: RenderGateway): s
     'global',
     `  stats socket ${root}/${HOST_LAYOUT.run}/${gateway.id}.sock mode 600 level admin`,
     `  maxconn ${CLIENT_CONNECTIONS_MAX * 2 + 1000}`,
+    `  lua-load ${config}/haproxy.lua`,
     '  log stdout format raw local0 notice',
     'defaults',
     '  mode tcp',
@@ -74,18 +76,16 @@ export function renderHaproxy(cluster: RenderCluster, gateway: RenderGateway): s
     '  stats hide-version',
     'listen write',
     `  bind ${bind(gateway.ports.writeDirect)}`,
-    // Just started or reloaded, HAProxy takes every server for healthy until its first check, and
-    // between two leaders none is: whoever comes then waits a moment instead of being turned away.
-    `  tcp-request inspect-delay ${HOLD_MS}ms`,
-    '  tcp-request content accept if { nbsrv(write) eq 1 }',
-    '  tcp-request content reject if WAIT_END',
+    `  tcp-request inspect-delay ${INSPECT_MS}ms`,
+    '  tcp-request content lua.await_leader',
+    '  tcp-request content reject unless { nbsrv(write) eq 1 }',
     ...check('/primary', LEADER_CHECK),
     ...servers,
     'frontend read',
     `  bind ${bind(gateway.ports.readDirect)}`,
-    `  tcp-request inspect-delay ${HOLD_MS}ms`,
-    '  tcp-request content accept if { nbsrv(replicas) gt 0 } || { nbsrv(leader) eq 1 }',
-    '  tcp-request content reject if WAIT_END',
+    `  tcp-request inspect-delay ${INSPECT_MS}ms`,
+    '  tcp-request content lua.await_reader',
+    '  tcp-request content reject unless { nbsrv(replicas) gt 0 } || { nbsrv(leader) eq 1 }',
     '  use_backend replicas if { nbsrv(replicas) gt 0 }',
     '  default_backend leader',
     'backend replicas',
@@ -93,9 +93,12 @@ export function renderHaproxy(cluster: RenderCluster, gateway: RenderGateway): s
     // Readers of a replica that becomes the leader may finish: the agent hands them over.
     ...check(`/replica?lag=${READ_LAG_BYTES_MAX}`, 'fall 2 rise 1'),
     ...servers,
+    // As `write` sees them: one check and one switch for both.
     'backend leader',
-    ...check('/primary', LEADER_CHECK),
-    ...servers,
+    '  default-server on-marked-down shutdown-sessions',
+    ...cluster.instances.map(({ name, host, postgresPort }) => {
+      return `  server ${name} ${authority(host.address, postgresPort)} track write/${name}`
+    }),
     '',
   ].join('\n')
 }
@@ -205,7 +208,9 @@ function haproxyService(cluster: RenderCluster, gateway: RenderGateway): HostSer
     args: ['-W', '-db', '-q', '-f', `${root}/${config}/haproxy.cfg`],
     env: { PATH: '/usr/bin:/bin', HOME: `${root}/${HOST_LAYOUT.run}`, LANG: 'C.UTF-8' },
     restartOn: [],
-    reloadOn: ['haproxy.cfg', 'ca.crt', 'gateway.pem'].map((name) => `${config}/${name}`),
+    reloadOn: ['haproxy.cfg', 'haproxy.lua', 'ca.crt', 'gateway.pem'].map(
+      (name) => `${config}/${name}`,
+    ),
     reloadSignal: 'SIGUSR2',
     stopSignal: 'SIGTERM',
     stopTimeoutMs: 5000,
@@ -221,6 +226,7 @@ export function renderGateway(cluster: RenderCluster, gateway: RenderGateway): R
     directories: [HOST_LAYOUT.run],
     files: [
       file('haproxy.cfg', renderHaproxy(cluster, gateway)),
+      file('haproxy.lua', HAPROXY_WAIT),
       file('pgbouncer-write.ini', renderPgbouncer(cluster, gateway, 'write')),
       file('pgbouncer-read.ini', renderPgbouncer(cluster, gateway, 'read')),
       file('userlist.txt', renderUserlist(cluster)),

@@ -1,0 +1,30 @@
+// Owns how HAProxy lets a new connection wait while there is nobody to give it to: between two
+// leaders, and just after it was started or reloaded, when it takes every server for healthy. Its
+// own rules look once and then only when the client says more, so a script looks again and again.
+
+/** Longer than any planned change and most failovers. */
+export const WAIT_MS_MAX = 5000
+/** A connection goes on this soon after the switch points at a leader. */
+const LOOK_MS = 3
+
+export const HAPROXY_WAIT = `-- Rendered by Howdah; see core/src/render/haproxy-wait.ts.
+local function await(is_there)
+  return function(txn)
+    local began = core.now()
+    while not is_there(txn) do
+      local now = core.now()
+      local waited_ms = (now.sec - began.sec) * 1000 + (now.usec - began.usec) / 1000
+      if waited_ms > ${WAIT_MS_MAX} then return end
+      core.msleep(${LOOK_MS})
+    end
+  end
+end
+
+core.register_action("await_leader", { "tcp-req" }, await(function(txn)
+  return txn.f:nbsrv("write") == 1
+end))
+
+core.register_action("await_reader", { "tcp-req" }, await(function(txn)
+  return txn.f:nbsrv("replicas") > 0 or txn.f:nbsrv("leader") == 1
+end))
+`
