@@ -57,5 +57,14 @@ export async function renderApiPages(): Promise<{ json: string; page: string }> 
       return [`| ${method.toUpperCase()} | \`${path}\` | ${route.summary ?? ''}${open} |\n`]
     }),
   )
-  return { json: `${JSON.stringify(document, null, 1)}\n`, page: HEAD + rows.join('') }
+  return { json: formatDocument(document), page: HEAD + rows.join('') }
+}
+
+/** A path per line: a change shows where it is, and the file stays small. */
+function formatDocument(document: { paths?: Record<string, unknown> }): string {
+  const lines = Object.entries(document.paths ?? {}).map(
+    ([path, item]) => `  ${JSON.stringify(path)}: ${JSON.stringify(item)}`,
+  )
+  const rest = JSON.stringify({ ...document, paths: {} }, null, 1)
+  return `${rest.replace('"paths": {}', () => `"paths": {\n${lines.join(',\n')}\n }`)}\n`
 }

@@ -1,7 +1,7 @@
-// Owns the directory tree of the host and who owns what in it. Two worlds: `agent`, `services` and
-// `config` belong to the agent, so that no service can plant a link that the agent would follow as
-// root; `data`, `run` and `log` belong to the service user, and the agent changes things below
-// them only through child processes that have dropped to that user.
+// Owns the directory tree of the host and who owns what in it. Two worlds: `agent`, `services`,
+// `config` and `tasks` belong to the agent, so that no service can plant a link that the agent
+// would follow as root; `data`, `run` and `log` belong to the service user, and the agent changes
+// things below them only through child processes that have dropped to that user.
 import { chmod, lchown, lstat, mkdir } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { dirname, join, sep } from 'node:path'
@@ -49,6 +49,7 @@ export async function openHostRoot(path: string, serviceUserName: string): Promi
   await makeTop(join(path, HOST_LAYOUT.agent), agentUser, 0o700)
   await makeTop(join(path, HOST_LAYOUT.services), agentUser, 0o755)
   await makeTop(join(path, HOST_LAYOUT.config), agentUser, 0o755)
+  await makeTop(join(path, HOST_LAYOUT.tasks), agentUser, 0o755)
   for (const top of SERVICE_TOPS) await makeTop(join(path, top), serviceUser, 0o700)
   return root
 }

@@ -18,6 +18,7 @@ import { makeObserver } from './observe/observer.ts'
 import { keepIdentityValid } from './renewal.ts'
 import { runReportLoop } from './report-loop.ts'
 import { runSyncLoop } from './sync-loop.ts'
+import { makeExclusive } from './tasks/exclusive.ts'
 import { openResultStore } from './tasks/result-store.ts'
 import { makeTaskRunner } from './tasks/task-runner.ts'
 import { makeWake } from './wake.ts'
@@ -77,6 +78,7 @@ async function runAgent(parts: AgentParts): Promise<void> {
   const context = {
     root,
     findSwitch: guard.findSwitch,
+    exclusive: makeExclusive(),
     spec: reconciler.spec,
     appliedRevision: () => reconciler.state().appliedRevision,
   }

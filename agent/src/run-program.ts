@@ -12,6 +12,11 @@ export interface ProgramRun {
   /** Drop to this user; only root can. */
   user?: { uid: number; gid: number } | undefined
   signal?: AbortSignal | undefined
+  /** Of standard output; 256 KiB unless given. */
+  outputBytesMax?: number
+  input?: string
+  /** Of standard error, its end; 500 unless given. */
+  stderrCharactersMax?: number
 }
 
 /** Standard output. Throws with argv, exit code or signal, and the end of standard error. */
@@ -20,18 +25,21 @@ export async function runProgram(run: ProgramRun): Promise<string> {
   const options = {
     timeout: run.timeoutMs,
     killSignal: 'SIGKILL' as const,
-    maxBuffer: OUTPUT_BYTES_MAX,
+    maxBuffer: run.outputBytesMax ?? OUTPUT_BYTES_MAX,
     env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' },
     cwd: '/',
     ...(run.user === undefined ? {} : { uid: run.user.uid, gid: run.user.gid }),
     ...(run.signal === undefined ? {} : { signal: run.signal }),
   }
   return await new Promise((resolve, reject) => {
-    execFile(program, args, options, (error, stdout, stderr) => {
+    const child = execFile(program, args, options, (error, stdout, stderr) => {
       if (error === null) return resolve(stdout)
       const ended = error.signal ? `signal ${error.signal}` : `code ${error.code ?? 'unknown'}`
-      const said = stderr.trim().slice(-STDERR_CHARACTERS_SHOWN)
+      const said = stderr.trim().slice(-(run.stderrCharactersMax ?? STDERR_CHARACTERS_SHOWN))
       reject(new Error(`${run.argv.join(' ')} ended with ${ended}: ${said}`))
     })
+    // A program that ends without reading its input breaks the pipe; how it ended says enough.
+    child.stdin?.on('error', () => undefined)
+    child.stdin?.end(run.input ?? '')
   })
 }

@@ -2,6 +2,12 @@
 // text and an exit code. Commands load their heavy parts when they run, so that --help is quick.
 import { Command, CommanderError, Option } from 'commander'
 import * as api from './commands/api.ts'
+import * as backupCreate from './commands/backup-create.ts'
+import * as backupDelete from './commands/backup-delete.ts'
+import * as backupList from './commands/backup-list.ts'
+import * as backupSchedule from './commands/backup-schedule.ts'
+import * as backupShow from './commands/backup-show.ts'
+import * as backupStatus from './commands/backup-status.ts'
 import * as clusterCreate from './commands/cluster-create.ts'
 import * as clusterDelete from './commands/cluster-delete.ts'
 import * as clusterFailover from './commands/cluster-failover.ts'
@@ -18,7 +24,9 @@ import * as dbCreate from './commands/db-create.ts'
 import * as dbDelete from './commands/db-delete.ts'
 import * as dbList from './commands/db-list.ts'
 import * as drillGameDay from './commands/drill-game-day.ts'
+import * as drillRestore from './commands/drill-restore.ts'
 import * as events from './commands/events.ts'
+import * as fork from './commands/fork.ts'
 import * as hostCreate from './commands/host-create.ts'
 import * as hostDelete from './commands/host-delete.ts'
 import * as hostList from './commands/host-list.ts'
@@ -31,6 +39,13 @@ import * as opRetry from './commands/op-retry.ts'
 import * as opWatch from './commands/op-watch.ts'
 import * as paramList from './commands/param-list.ts'
 import * as psql from './commands/psql.ts'
+import * as repoAdd from './commands/repo-add.ts'
+import * as repoDelete from './commands/repo-delete.ts'
+import * as repoList from './commands/repo-list.ts'
+import * as repoShow from './commands/repo-show.ts'
+import * as restore from './commands/restore.ts'
+import * as restorePointCreate from './commands/restore-point-create.ts'
+import * as restorePointList from './commands/restore-point-list.ts'
 import * as roleCreate from './commands/role-create.ts'
 import * as roleDelete from './commands/role-delete.ts'
 import * as roleList from './commands/role-list.ts'
@@ -65,7 +80,22 @@ const COMMANDS = [
   clusterScale,
   clusterPause,
   clusterResume,
+  backupCreate,
+  backupList,
+  backupShow,
+  backupStatus,
+  backupSchedule,
+  backupDelete,
+  fork,
+  restore,
+  restorePointCreate,
+  restorePointList,
+  drillRestore,
   drillGameDay,
+  repoAdd,
+  repoList,
+  repoShow,
+  repoDelete,
   uri,
   psql,
   dbCreate,
@@ -101,6 +131,11 @@ const COMMANDS = [
 // First words that need nothing of what starts and stops a platform; for any other all is loaded.
 const WITHOUT_PLATFORM = new Set([
   'cluster',
+  'backup',
+  'fork',
+  'restore',
+  'restore-point',
+  'repo',
   'uri',
   'psql',
   'db',

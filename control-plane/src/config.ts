@@ -88,6 +88,15 @@ export const SETTINGS = {
     check: (text: string) =>
       /^[0-9]{1,3}$/.test(text) ? undefined : 'expected a number of days, 0 to 999',
   },
+  backupDirectory: {
+    env: 'HOWDAH_BACKUP_DIRECTORY',
+    doc: 'The first start makes it the default repository, if every host reaches it; empty: none',
+    fallback: '',
+    check: (text: string) =>
+      /^((\/(?!\.{1,2}(\/|$))[A-Za-z0-9_.-]+)+)?$/.test(text)
+        ? undefined
+        : 'expected an absolute path',
+  },
   logLevel: {
     env: 'HOWDAH_LOG_LEVEL',
     doc: 'debug, info, warn or error',

@@ -1,9 +1,11 @@
-// Owns what exists once per platform: its certificate authority and the first administrator.
+// Owns what exists once per platform: its certificate authority, the first administrator and the
+// first repository.
 import { mkdir, open, rename } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { generateToken } from './api/users.ts'
 import { type Authority, createAuthority } from './certificates.ts'
 import type { Database } from './database.ts'
+import { insertRepository, listRepositories } from './db/repositories.ts'
 import { ensureSecret } from './db/secrets.ts'
 import { countUsers, insertToken, insertUser } from './db/users.ts'
 import { SECRET } from './hosts/render-input.ts'
@@ -66,5 +68,16 @@ export async function ensureAdministrator(database: Database, tokenFile: string)
     })
     await insertToken(tx, { userId: user.id, name: 'first start', hash, prefix })
     await writeFileAtomically(tokenFile, `${token}\n`, 0o600)
+  })
+}
+
+/** The default repository of a platform that is told a directory, unless there is any already. */
+export async function ensureDefaultRepository(database: Database, path: string): Promise<void> {
+  if (path === '') return
+  await database.transaction(async (tx) => {
+    await tx.query('select pg_advisory_xact_lock($1)', [LOCK_KEY])
+    if ((await listRepositories(tx)).length > 0) return
+    const settings = { path }
+    await insertRepository(tx, { name: 'local', kind: 'directory', settings, isDefault: true })
   })
 }

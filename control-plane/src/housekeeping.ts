@@ -1,14 +1,18 @@
 // Owns what happens by the clock: old idempotency keys and tasks go, tombstones past their undo
-// window are purged.
+// window are purged, and so is what restores have set aside.
 import { describeError } from '@howdah/core/errors.ts'
-import { listPurgeable, setClusterState } from './db/clusters.ts'
+import { listInstances, listPurgeable, setClusterState } from './db/clusters.ts'
 import { deleteOldKeys } from './db/idempotency.ts'
 import { insertOperation } from './db/operations.ts'
+import { deleteUndo, listExpiredUndos } from './db/restore-undo.ts'
 import { deleteOldTasks } from './db/tasks.ts'
+import { runTask } from './operations/agent-task.ts'
 import { deleteCluster } from './operations/delete-cluster.ts'
 import type { Platform } from './operations/operation.ts'
+import { asidePath } from './operations/restore-cluster.ts'
 
 const EVERY_MS = 60_000
+const REMOVE_TIMEOUT_MS = 60_000
 
 export function startHousekeeping(platform: Platform): { stop(): void } {
   const run = () => {
@@ -21,7 +25,9 @@ export function startHousekeeping(platform: Platform): { stop(): void } {
   return { stop: () => clearInterval(timer) }
 }
 
-async function keepHouse({ database, log }: Platform): Promise<void> {
+async function keepHouse(platform: Platform): Promise<void> {
+  const { database, log } = platform
+  await removeExpiredUndos(platform)
   await deleteOldKeys(database)
   await deleteOldTasks(database)
   for (const cluster of await listPurgeable(database)) {
@@ -33,7 +39,7 @@ async function keepHouse({ database, log }: Platform): Promise<void> {
           title,
           clusterId: cluster.id,
           clusterName: cluster.name,
-          input: { purge: true },
+          input: { purge: true, keepBackups: true },
           steps: deleteCluster.steps,
           createdBy: 'howdah',
         })
@@ -43,5 +49,25 @@ async function keepHouse({ database, log }: Platform): Promise<void> {
       .catch((error) =>
         log.info({ cluster: cluster.id, error: describeError(error) }, 'not purged'),
       )
+  }
+}
+
+/** What restores have set aside; a host that is away is asked again the next time. */
+async function removeExpiredUndos(platform: Platform): Promise<void> {
+  const { database, log } = platform
+  for (const undo of await listExpiredUndos(database)) {
+    const rows = await listInstances(database, undo.cluster_id)
+    const results = await Promise.allSettled(
+      rows.map((row) =>
+        runTask(platform, {
+          hostId: row.host_id,
+          timeoutMs: REMOVE_TIMEOUT_MS,
+          action: { kind: 'remove-data', path: asidePath(row, undo.directory) },
+        }),
+      ),
+    )
+    const failed = results.find((result) => result.status === 'rejected')
+    if (failed === undefined) await deleteUndo(database, undo.cluster_id)
+    else log.info({ cluster: undo.cluster_id, error: describeError(failed.reason) }, 'not removed')
   }
 }

@@ -8,13 +8,20 @@ import { openDatabase } from './database.ts'
 import { listHostIds, touchHosts } from './db/hosts.ts'
 import { migrate } from './db/migrate.ts'
 import { faultsFrom } from './faults.ts'
-import { ensureAdministrator, ensureAuthority, writeFileAtomically } from './first-start.ts'
+import {
+  ensureAdministrator,
+  ensureAuthority,
+  ensureDefaultRepository,
+  writeFileAtomically,
+} from './first-start.ts'
 import { makeAgentListener } from './hosts/agent-listener.ts'
 import { startHousekeeping } from './housekeeping.ts'
 import { type Log, makeLog } from './log.ts'
 import { operations } from './operations/catalogue.ts'
 import type { Platform } from './operations/operation.ts'
 import { startWorker } from './operations/worker.ts'
+import { startArchiveChecks } from './schedules/check-archives.ts'
+import { startSchedules } from './schedules/run-schedules.ts'
 import { readSealer } from './sealing.ts'
 
 const SERVER_CERTIFICATE_DAYS = 90
@@ -57,6 +64,7 @@ async function start(config: Config, log: Log): Promise<Stop[]> {
     await writeFileAtomically(config.caFile, authority.certificatePem, 0o644)
   }
   await ensureAdministrator(database, config.adminTokenFile)
+  await ensureDefaultRepository(database, config.backupDirectory)
   const stops: Stop[] = []
   if (config.role !== 'api') {
     // A new version may render differently. Agents compare files, so where nothing differs nothing
@@ -64,8 +72,12 @@ async function start(config: Config, log: Log): Promise<Stop[]> {
     await database.transaction(async (tx) => touchHosts(tx, await listHostIds(tx)))
     const worker = await startWorker(platform, operations)
     const housekeeping = startHousekeeping(platform)
+    const schedules = startSchedules(platform)
+    const archiveChecks = startArchiveChecks(platform)
     stops.push(
       () => housekeeping.stop(),
+      () => schedules.stop(),
+      () => archiveChecks.stop(),
       () => worker.stop(),
     )
   }

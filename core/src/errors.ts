@@ -133,6 +133,21 @@ export const ERRORS = {
     title: 'PostgreSQL refused it',
     hint: 'the detail is what PostgreSQL said',
   },
+  'repository-failed': {
+    http: 422, exit: 1, retryable: true,
+    title: 'the repository of backups does not do what it should',
+    hint: 'the detail is what the repository said; howdah repo list shows where it is',
+  },
+  'no-repository': {
+    http: 409, exit: 5, retryable: false,
+    title: 'the cluster has no repository for backups',
+    hint: 'add one: howdah repo add; howdah repo list shows what there is',
+  },
+  'outside-window': {
+    http: 422, exit: 2, retryable: false,
+    title: 'that moment cannot be restored',
+    hint: 'howdah backup status NAME shows what can be',
+  },
   'agent-refused': {
     http: 422, exit: 1, retryable: false,
     title: 'the agent refused the task',

@@ -170,4 +170,6 @@ export const HOST_LAYOUT = {
   run: 'run',
   /** s6-log directories, `log/<service>`. */
   log: 'log',
+  /** Files that programs of tasks read while they run; made and removed by the agent. */
+  tasks: 'tasks',
 } as const

@@ -12,6 +12,8 @@ const ID_PREFIXES = {
   operation: 'op',
   task: 'tsk',
   drill: 'drl',
+  repository: 'rep',
+  backup: 'bkp',
   request: 'req',
 } as const
 

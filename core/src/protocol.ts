@@ -108,6 +108,50 @@ const DcsAccess = Type.Object({
   password: Type.Optional(Type.String()),
 })
 
+/** A repository of backups, as a task reaches it. */
+const RepositoryAccess = Type.Object({
+  /** The program's configuration, rendered for this host. */
+  config: Type.String({ maxLength: 65_536 }),
+  /** The authority of the endpoint, where it is none that the system trusts. */
+  caPem: Type.Union([Type.String({ maxLength: 65_536 }), Type.Null()]),
+  stanza: Type.String({ pattern: '^[a-z0-9_]{1,64}$' }),
+  /** Looked up and checked by the agent each time, before anything connects. */
+  endpoint: Type.Union([
+    Type.Object({
+      host: Type.String({ maxLength: 253 }),
+      allowPrivate: Type.Boolean(),
+    }),
+    Type.Null(),
+  ]),
+})
+
+export const PGBACKREST_COMMANDS = [
+  'stanza-create',
+  'info',
+  'backup',
+  'expire',
+  'verify',
+  'repo-rm',
+] as const
+
+/** What a recovery reached. */
+export const RecoveryReport = Type.Object({
+  timeline: Type.Integer({ minimum: 1 }),
+  lsn: Type.String({ pattern: '^[0-9A-F]{1,8}/[0-9A-F]{1,8}$' }),
+  /** Of the last transaction that was replayed; null when there was none. */
+  lastCommitAt: Type.Union([Type.String({ maxLength: 64 }), Type.Null()]),
+  /** The whole archive was replayed: it holds nothing later than a target in time. */
+  reachedEnd: Type.Boolean(),
+  replayMs: Type.Integer({ minimum: 0 }),
+  rows: Type.Array(Type.Unknown(), { maxItems: 1000 }),
+  /** What pg_amcheck found; null when it was not asked. */
+  damage: Type.Union([Type.String({ maxLength: 4000 }), Type.Null()]),
+  amcheckMs: Type.Integer({ minimum: 0 }),
+})
+export type RecoveryReport = Static<typeof RecoveryReport>
+
+export const RECOVERY_TARGETS = ['latest', 'immediate', 'time', 'lsn', 'xid', 'name'] as const
+
 /** What a task does. Every action is idempotent: doing it twice ends as doing it once. */
 export const TaskAction = Type.Union([
   /** Runs statements one after the other, each in its own transaction; returns the rows of each. */
@@ -207,6 +251,63 @@ export const TaskAction = Type.Union([
   }),
   /** Lets go of the clients if they are held. Returns the HoldReport of the last hold. */
   Type.Object({ kind: Type.Literal('gateway-release'), gatewayId: Type.String() }),
+  /**
+   * Runs the backup program; the agent knows which commands and options may be. Returns `{ output
+   * }`.
+   */
+  Type.Object({
+    kind: Type.Literal('pgbackrest'),
+    repository: RepositoryAccess,
+    command: Type.Enum([...PGBACKREST_COMMANDS]),
+    options: Type.Array(
+      Type.String({ pattern: '^--[a-z0-9-]+(=[A-Za-z0-9_.:=-]+)?$', maxLength: 200 }),
+      { maxItems: 16 },
+    ),
+    /** A path in the repository. */
+    operands: Type.Array(Type.String({ pattern: '^[A-Za-z0-9_./-]*$', maxLength: 200 }), {
+      maxItems: 1,
+    }),
+  }),
+  /** Writes, reads and removes a small file in the repository, or says what failed. */
+  Type.Object({ kind: Type.Literal('probe-repository'), repository: RepositoryAccess }),
+  /** What WAL the repository holds. Returns an ArchiveInventory. */
+  Type.Object({
+    kind: Type.Literal('list-archive'),
+    repository: RepositoryAccess,
+    /** The repository's directory of one PostgreSQL major. */
+    archiveId: Type.String({ pattern: '^[0-9]{1,2}-[0-9]{1,3}$' }),
+  }),
+  /** Replaces `dataDirectory` by a backup that waits for its recovery. */
+  Type.Object({
+    kind: Type.Literal('restore-data'),
+    repository: RepositoryAccess,
+    dataDirectory: RelativePath,
+    label: Type.String({ pattern: '^[0-9]{8}-[0-9]{6}F(_[0-9]{8}-[0-9]{6}[DI])?$' }),
+  }),
+  /**
+   * Replays WAL into a restored directory up to the target, alone and unreachable from outside,
+   * runs the statements and stops. Archives nothing. Returns a RecoveryReport.
+   */
+  Type.Object({
+    kind: Type.Literal('recover-data'),
+    repository: RepositoryAccess,
+    dataDirectory: RelativePath,
+    binDirectory: Type.String({ pattern: '^/[A-Za-z0-9_./-]+$', maxLength: 120 }),
+    superuser: Type.String(),
+    /** Only names its socket: nobody listens. */
+    port: Type.Integer({ minimum: 1, maximum: 65_535 }),
+    target: Type.Object({
+      kind: Type.Enum([...RECOVERY_TARGETS]),
+      value: Type.String({ pattern: '^[A-Za-z0-9_.:/+ -]*$', maxLength: 64 }),
+    }),
+    statements: Type.Array(SqlStatement, { maxItems: 200 }),
+    /** Have every relation looked through for damage. */
+    amcheck: Type.Boolean(),
+  }),
+  /** Bytes below a path of `data`; 0 where there is nothing. Returns `{ bytes }`. */
+  Type.Object({ kind: Type.Literal('measure-data'), path: RelativePath }),
+  /** Renames below `data`; done already counts as success. Refused while the spec uses either. */
+  Type.Object({ kind: Type.Literal('move-data'), from: RelativePath, to: RelativePath }),
   /** Removes `data/<name>` for good. Refused while a service of the applied spec uses it. */
   Type.Object({ kind: Type.Literal('remove-data'), path: RelativePath }),
 ])
@@ -302,6 +403,7 @@ export const ReportReply = Type.Object({
   storedEvents: Type.Optional(Type.Array(Type.String())),
 })
 
+export type RepositoryAccess = Static<typeof RepositoryAccess>
 export type HostFacts = Static<typeof HostFacts>
 export type PatroniStatus = Static<typeof PatroniStatus>
 export type ServiceStatus = Static<typeof ServiceStatus>

@@ -72,6 +72,23 @@ const EXPECTED_ACCESS: Record<string, Access> = {
   'POST /v1/clusters/{cluster}/roles': 'operate',
   'DELETE /v1/clusters/{cluster}/roles/{role}': 'operate',
   'POST /v1/clusters/{cluster}/roles/{role}/rotate-password': 'operate',
+  'POST /v1/clusters/{cluster}/restore-drills': 'operate',
+  'GET /v1/repositories': 'read',
+  'POST /v1/repositories': 'operate',
+  'GET /v1/repositories/{repository}': 'read',
+  'DELETE /v1/repositories/{repository}': 'administer',
+  'GET /v1/clusters/{cluster}/backups': 'read',
+  'POST /v1/clusters/{cluster}/backups': 'operate',
+  'GET /v1/clusters/{cluster}/backups/{backup}': 'read',
+  'DELETE /v1/clusters/{cluster}/backups/{backup}': 'operate',
+  'GET /v1/clusters/{cluster}/backup-policy': 'read',
+  'PATCH /v1/clusters/{cluster}/backup-policy': 'operate',
+  'GET /v1/clusters/{cluster}/backup-status': 'read',
+  'POST /v1/clusters/{cluster}/fork': 'operate',
+  'POST /v1/clusters/{cluster}/restore': 'operate',
+  'POST /v1/clusters/{cluster}/restore/undo': 'operate',
+  'GET /v1/clusters/{cluster}/restore-points': 'read',
+  'POST /v1/clusters/{cluster}/restore-points': 'operate',
   'GET /v1/operations': 'read',
   'GET /v1/operations/{operation}': 'read',
   'POST /v1/operations/{operation}/cancel': 'operate',
@@ -84,6 +101,10 @@ const EXPECTED_ACCESS: Record<string, Access> = {
 const HARMLESS: Record<string, Record<string, unknown>> = {
   'POST /v1/clusters': { postgres_version: '99' },
   'POST /v1/dcs': { hosts: ['no-such-host'] },
+  'POST /v1/repositories': { kind: 'directory', path: '/proc/no-such-directory' },
+  'POST /v1/clusters/{cluster}/fork': { plan: true },
+  'POST /v1/clusters/{cluster}/restore': { plan: true },
+  'POST /v1/clusters/{cluster}/restore-drills': { backup: 'bkp_00000000000000000000000000' },
 }
 
 let platform: TestPlatform
@@ -328,7 +349,7 @@ const PRESENT: Record<string, string> = {
 }
 
 /** Routes that may take a cluster away for a while: others could rightly say 503 of it then. */
-const DISRUPTIVE = /\/(switchover|failover|restart|scale|pause|resume|game-days)$/
+const DISRUPTIVE = /\/(switchover|failover|restart|scale|pause|resume|game-days|restore|undo)$/
 const VICTIM = 'victim'
 
 const REFERENCES = [

@@ -29,6 +29,7 @@ const HISTORY = [
   'worker',
   'app_user',
   'token',
+  'backup',
 ]
 const VOLATILE_COLUMNS = [
   'created_at',
@@ -43,6 +44,10 @@ const VOLATILE_COLUMNS = [
   'services',
   'sealed',
   'message',
+  'checked_at',
+  'status',
+  'next_at',
+  'cron',
 ]
 
 export async function inventory(platform: TestPlatform): Promise<Inventory> {
@@ -119,7 +124,8 @@ function listProcesses(home: string): string[] {
     const program = argv[0]?.startsWith('postgres:') ? 'postgres' : programOf(argv)
     return `${program} in ${relative(home, service || directory)}`
   })
-  return [...new Set(lines)].sort()
+  // WAL is archived and backups are taken whenever it is their time.
+  return [...new Set(lines)].filter((line) => !/^(pgbackrest|sh) /.test(line)).sort()
 }
 
 function programOf(argv: readonly string[]): string {
@@ -131,7 +137,7 @@ function programOf(argv: readonly string[]): string {
 // counts.
 function listFiles(home: string): string[] {
   const hosts = join(home, 'hosts')
-  return readdirSync(hosts)
+  const ofHosts = readdirSync(hosts)
     .flatMap((host) => [
       ...walk(join(hosts, host, 'config'), 9),
       ...walk(join(hosts, host, 'services'), 1),
@@ -141,7 +147,8 @@ function listFiles(home: string): string[] {
       ...walk(join(hosts, host, 'agent/work'), 9),
     ])
     .map((path) => relative(hosts, path))
-    .sort()
+  const backups = walk(join(home, 'backups'), 1).map((path) => relative(home, path))
+  return [...ofHosts, ...backups].sort()
 }
 
 function walk(directory: string, depth: number): string[] {

@@ -6,8 +6,12 @@ import { enableAuth, ensureUser, removeUser } from '../dcs/etcd-users.ts'
 import type { LeaderSwitch } from '../gateway/leader-switch.ts'
 import type { HostRoot } from '../host-root.ts'
 import { callPatroni } from './call-patroni.ts'
+import type { Exclusive } from './exclusive.ts'
 import { injectFault } from './inject-fault.ts'
+import { measureData, moveData } from './move-data.ts'
+import { recoverData, restoreData } from './recover-data.ts'
 import { removeData } from './remove-data.ts'
+import { listArchive, probeRepository, runPgbackrest } from './repository.ts'
 import { TaskError } from './task-error.ts'
 
 export interface ActionContext {
@@ -15,6 +19,7 @@ export interface ActionContext {
   spec: () => HostSpec | undefined
   appliedRevision: () => number
   findSwitch: (gatewayId: string) => LeaderSwitch | undefined
+  exclusive: Exclusive
 }
 
 export interface ActionLimits {
@@ -44,12 +49,15 @@ export async function runTaskAction(
     case 'patroni':
       return await callPatroni(action, limits)
     case 'remove-data':
-      return await removeData(action.path, {
-        root: context.root,
-        spec: context.spec(),
-        appliedRevision: context.appliedRevision(),
-        ...limits,
-      })
+      return await context.exclusive.run(ownerOf(action.path), limits.signal, (signal) =>
+        removeData(action.path, {
+          ...limits,
+          root: context.root,
+          spec: context.spec(),
+          appliedRevision: context.appliedRevision(),
+          signal,
+        }),
+      )
     case 'gateway-hold': {
       const found = requireSwitch(context, action.gatewayId)
       return await found.hold(action.pauseTimeoutMs, action.holdMsMax)
@@ -65,8 +73,61 @@ export async function runTaskAction(
     case 'gateway-release':
       return await requireSwitch(context, action.gatewayId).release()
     default:
+      return await runBackupAction(action, context, limits)
+  }
+}
+
+type BackupAction = Extract<
+  TaskAction,
+  {
+    kind:
+      | 'pgbackrest'
+      | 'probe-repository'
+      | 'list-archive'
+      | 'restore-data'
+      | 'recover-data'
+      | 'measure-data'
+      | 'move-data'
+  }
+>
+
+async function runBackupAction(
+  action: BackupAction,
+  context: ActionContext,
+  limits: ActionLimits,
+): Promise<unknown> {
+  const { root } = context
+  const spec = context.spec()
+  const appliedRevision = context.appliedRevision()
+  switch (action.kind) {
+    case 'pgbackrest':
+      return await runPgbackrest(action, { root, ...limits })
+    case 'probe-repository':
+      return await probeRepository(action.repository, { root, ...limits })
+    case 'list-archive':
+      return await listArchive(action, { root, ...limits })
+    case 'restore-data':
+      return await context.exclusive.run(ownerOf(action.dataDirectory), limits.signal, (signal) =>
+        restoreData(action, { ...limits, root, spec, appliedRevision, signal }),
+      )
+    case 'recover-data':
+      return await context.exclusive.run(ownerOf(action.dataDirectory), limits.signal, (signal) =>
+        recoverData(action, { ...limits, root, spec, appliedRevision, signal }),
+      )
+    case 'measure-data':
+      return await measureData(action.path, { root, spec, ...limits })
+    case 'move-data':
+      return await context.exclusive.run(ownerOf(action.from), limits.signal, (signal) =>
+        moveData(action, { ...limits, root, spec, signal }),
+      )
+    default:
       throw new Error(`BUG: unknown action ${JSON.stringify(action satisfies never)}`)
   }
+}
+
+/** `data/<instance>`: whatever changes something there goes one after the other. */
+function ownerOf(path: string): string {
+  return path.split('/').slice(0, 2).join('/')
 }
 
 function requireSwitch(context: ActionContext, gatewayId: string): LeaderSwitch {

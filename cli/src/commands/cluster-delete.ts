@@ -10,6 +10,7 @@ import { forgetCluster } from '../credentials-file.ts'
 
 interface DeleteFlags extends WaitFlags, ConfirmFlags {
   purge?: boolean
+  keepBackups?: boolean
 }
 
 export function register(program: Command, context: Context): void {
@@ -18,6 +19,7 @@ export function register(program: Command, context: Context): void {
     .description('delete a cluster; its data is kept for undelete unless --purge')
     .argument('<cluster>', 'name or id')
     .option('--purge', 'remove the data at once: there is no undo')
+    .option('--keep-backups', 'with --purge: its backups stay for as long as its policy says')
     .option('--yes', 'do not ask')
     .option('--confirm <name>', 'the name of the cluster, instead of typing it')
     .option(...NO_WAIT)
@@ -33,7 +35,11 @@ async function deleteCluster(context: Context, name: string, flags: DeleteFlags)
     ? `this removes cluster ${cluster.name} and all its data for good`
     : `this stops cluster ${cluster.name}; its data is kept for a while, for undelete`
   await confirmName(context, flags, { name: cluster.name, consequence })
-  const body: Body<ClusterDelete> = { confirm: cluster.name, purge: isPurge ? true : undefined }
+  const body: Body<ClusterDelete> = {
+    confirm: cluster.name,
+    purge: isPurge ? true : undefined,
+    keep_backups: flags.keepBackups,
+  }
   const ifMatch = etag === '' ? cluster.version : etag
   const { data } = await client.request<OperationAccepted>('DELETE', path, { body, ifMatch })
   const isDone = await finishAccepted(context, data, flags)

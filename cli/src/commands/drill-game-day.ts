@@ -49,7 +49,7 @@ async function playGameDay(context: Context, name: string, flags: Flags): Promis
     apiPath`/v1/clusters/${name}/drills`,
   )
   const drill = drills.data.data.find((each) => each.operation_id === data.operation.id)
-  const report = drill?.report
+  const report = drill?.report as GameDayReport | null | undefined
   if (report == null) return
   await context.output().print(report, () => formatReport(context.output().paint, report))
 }

@@ -34,6 +34,8 @@ export interface PlatformLayout {
   compileCache: string
   cliFile: string
   clusters: string
+  /** The default repository; the service user's. */
+  backups: string
   controlPlaneAddress: string
   apiUrl: string
   agentsUrl: string
@@ -68,6 +70,7 @@ export function platformLayout(home: string, subnet: string, hostCount: number):
     compileCache: join(platform, 'cache'),
     cliFile: join(home, 'cli.json'),
     clusters: join(home, 'clusters'),
+    backups: join(home, 'backups'),
     controlPlaneAddress: address,
     apiUrl: `https://${address}:${API_PORT}`,
     agentsUrl: `https://${address}:${AGENT_PORT}`,

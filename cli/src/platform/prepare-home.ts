@@ -20,7 +20,10 @@ export async function prepareHome(layout: PlatformLayout, user: ServiceUser): Pr
     await makeDirectory(directory, 0o700)
   }
   await makeDirectory(layout.runDirectory, 0o755)
-  if (user.dropTo !== undefined) await chown(layout.runDirectory, user.uid, user.gid)
+  await makeDirectory(layout.backups, 0o700)
+  for (const directory of [layout.runDirectory, layout.backups]) {
+    if (user.dropTo !== undefined) await chown(directory, user.uid, user.gid)
+  }
   for (const host of layout.hosts) {
     for (const directory of [dirname(host.root), host.root, host.services]) {
       await makeDirectory(directory, 0o755)

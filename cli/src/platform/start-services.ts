@@ -114,6 +114,7 @@ async function writeControlPlaneService(context: ServicesContext): Promise<boole
         HOWDAH_WORKER_ID: 'embedded',
         HOWDAH_ADMIN_TOKEN_FILE: layout.adminTokenFile,
         HOWDAH_CA_FILE: layout.caFile,
+        HOWDAH_BACKUP_DIRECTORY: layout.backups,
         ...(config.faultFile === undefined ? {} : { HOWDAH_FAULT_FILE: config.faultFile }),
         HOWDAH_LOG_LEVEL: config.logLevel,
       },

@@ -27,6 +27,7 @@ import {
 } from '@howdah/core/sizing.ts'
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
+import { assignRepository } from '../backups/repository-access.ts'
 import { showCluster, showClusters } from '../clusters/cluster-view.ts'
 import type { Queryable } from '../database.ts'
 import {
@@ -40,6 +41,7 @@ import {
 } from '../db/clusters.ts'
 import { type HostRow, hostState, listHosts, readDcs } from '../db/hosts.ts'
 import { insertOperation, listSteps, runningOperation, toOperation } from '../db/operations.ts'
+import { defaultRepository, findRepository, type RepositoryRow } from '../db/repositories.ts'
 import { ensureSecret, readSecret } from '../db/secrets.ts'
 import { parametersOf, SECRET } from '../hosts/render-input.ts'
 import { createCluster, DEFAULT_DATABASE, DEFAULT_ROLE } from '../operations/create-cluster.ts'
@@ -85,6 +87,7 @@ export async function startOperation(
     steps: definition.steps,
     createdBy: userOf(request).name,
     startAt,
+    lane: definition.lane ?? 'cluster',
   })
   const operation = toOperation(row, await listSteps(tx, [row.id]))
   return { operation, headers: { location: `/v1/operations/${row.id}` } }
@@ -113,9 +116,9 @@ function candidateFacts(hosts: readonly HostRow[]): HostFacts[] {
   return (data.length > 0 ? data : online).flatMap(({ facts }) => facts ?? [])
 }
 
-async function parseCreate(
+export async function parseCreate(
   tx: Queryable,
-  body: Type.Static<typeof ClusterCreate>,
+  body: { [Key in keyof ClusterCreate]: ClusterCreate[Key] | undefined } & { name: string },
 ): Promise<ClusterSpec> {
   parseResourceName(body.name)
   if ((await readDcs(tx)).state !== 'available') {
@@ -141,6 +144,17 @@ async function parseCreate(
     parameters,
     labels: body.labels ?? {},
   }
+}
+
+/** The default one unless one is asked for; undefined where there is none at all. */
+export async function chooseRepository(
+  tx: Queryable,
+  wanted: string | undefined,
+): Promise<RepositoryRow | undefined> {
+  if (wanted === undefined) return defaultRepository(tx)
+  const found = await findRepository(tx, wanted)
+  if (found === undefined) throw new HowdahError('not-found', `there is no repository ${wanted}`)
+  return found
 }
 
 export function registerClusters(api: Api): void {
@@ -253,6 +267,10 @@ function registerCreate({ app, platform }: Api): void {
       mutate(platform, request, reply, async (tx) => {
         const spec = await parseCreate(tx, request.body)
         const row = await insertCluster(tx, request.body.name, spec)
+        const repository = await chooseRepository(tx, request.body.repository)
+        if (repository !== undefined) {
+          await assignRepository(tx, platform.sealer, row, repository.id)
+        }
         const password = await ensureSecret(
           tx,
           platform.sealer,
@@ -383,7 +401,8 @@ function registerDelete({ app, platform }: Api): void {
           throw new HowdahError('wrong-state', `cluster ${row.name} is deleted already`)
         }
         const title = `${purge ? 'delete and purge' : 'delete'} cluster ${row.name}`
-        const started = await startOperation(tx, request, deleteCluster, row, title, { purge })
+        const input = { purge, keepBackups: request.body.keep_backups === true }
+        const started = await startOperation(tx, request, deleteCluster, row, title, input)
         await setClusterState(tx, row.id, 'deleting', title)
         return {
           status: 202,

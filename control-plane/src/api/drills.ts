@@ -1,14 +1,17 @@
 // Owns drills: POST /v1/clusters/{cluster}/game-days, and the reports that stay.
 import { OperationAccepted } from '@howdah/core/contract/clusters.ts'
-import { Drill, GameDayRequest } from '@howdah/core/contract/drills.ts'
+import { Drill, GameDayRequest, RestoreDrillRequest } from '@howdah/core/contract/drills.ts'
 import { ResourceRef } from '@howdah/core/contract/resource.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
 import { GAME_DAY_FAULTS, TEST_CLUSTER_LABEL } from '@howdah/core/game-day.ts'
 import { Type } from 'typebox'
+import { findBackup, listBackups } from '../db/backups.ts'
 import type { ClusterRow } from '../db/clusters.ts'
 import { insertDrill, listDrills } from '../db/drills.ts'
 import { gameDay } from '../operations/game-day.ts'
+import { restoreDrill } from '../operations/restore-drill.ts'
 import type { Api } from './app.ts'
+import { requireRepository } from './backups.ts'
 import { requireAvailable } from './cluster-contents.ts'
 import { requireCluster, startOperation } from './clusters.ts'
 import { mutate } from './mutation.ts'
@@ -30,7 +33,13 @@ function refuseUnlessToldTwice(cluster: ClusterRow, body: GameDayRequest): void 
   )
 }
 
-export function registerDrills({ app, platform }: Api): void {
+export function registerDrills(api: Api): void {
+  registerGameDay(api)
+  registerRestoreDrill(api)
+  registerReports(api)
+}
+
+function registerGameDay({ app, platform }: Api): void {
   app.post(
     '/v1/clusters/:cluster/game-days',
     {
@@ -57,6 +66,41 @@ export function registerDrills({ app, platform }: Api): void {
         return { status: 202, headers: started.headers, body: { operation: started.operation } }
       }),
   )
+}
+
+function registerRestoreDrill({ app, platform }: Api): void {
+  app.post(
+    '/v1/clusters/:cluster/restore-drills',
+    {
+      config: { access: 'operate' },
+      schema: {
+        tags,
+        summary: 'Prove a backup: restore it beside the cluster, and look whether all is there',
+        params: Params,
+        body: RestoreDrillRequest,
+        response: { 202: OperationAccepted },
+      },
+    },
+    (request, reply) =>
+      mutate(platform, request, reply, async (tx) => {
+        const cluster = await requireAvailable(tx, request.params.cluster)
+        await requireRepository(tx, cluster)
+        const { backup } = request.body
+        if (backup !== undefined && (await findBackup(tx, cluster.id, backup)) === undefined) {
+          throw new HowdahError('not-found', `${cluster.name} has no backup ${backup}`)
+        }
+        if ((await listBackups(tx, cluster.id)).length === 0) {
+          throw new HowdahError('outside-window', `${cluster.name} has no backup yet`)
+        }
+        const title = `prove ${backup ?? 'the newest backup'} of ${cluster.name}`
+        const input = backup === undefined ? {} : { backup }
+        const started = await startOperation(tx, request, restoreDrill, cluster, title, input)
+        return { status: 202, headers: started.headers, body: { operation: started.operation } }
+      }),
+  )
+}
+
+function registerReports({ app, platform }: Api): void {
   app.get(
     '/v1/clusters/:cluster/drills',
     {

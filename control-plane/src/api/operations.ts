@@ -146,7 +146,7 @@ function registerRetry({ app, platform }: Api): void {
         if (row.state !== 'failed') {
           throw new HowdahError('not-retryable', `${row.title} has not failed: ${row.state}`)
         }
-        if (row.cluster_id !== null) await refuseSecond(tx, row.cluster_id)
+        if (row.cluster_id !== null) await refuseSecond(tx, row.cluster_id, row.lane)
         await resetForRetry(tx, row)
         return { status: 202, body: await show(tx, row.id) }
       }),

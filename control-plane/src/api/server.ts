@@ -5,14 +5,18 @@ import { HowdahError } from '@howdah/core/errors.ts'
 import { Type } from 'typebox'
 import { installAccess } from './access.ts'
 import { type Api, type ApiOptions, makeApp } from './app.ts'
+import { registerBackups } from './backups.ts'
 import { registerClusterActions } from './cluster-actions.ts'
 import { registerClusterContents } from './cluster-contents.ts'
 import { registerClusters } from './clusters.ts'
 import { registerDrills } from './drills.ts'
 import { makeErrorHandler } from './error-handler.ts'
 import { registerEvents } from './events.ts'
+import { registerForks } from './forks.ts'
 import { registerHosts } from './hosts.ts'
 import { registerOperations } from './operations.ts'
+import { registerRepositories } from './repositories.ts'
+import { registerRestores } from './restores.ts'
 import { registerUsers } from './users.ts'
 import { refuseUnstorableText, validatorCompiler } from './validation.ts'
 
@@ -69,6 +73,10 @@ export async function makeApi(options: ApiOptions): Promise<Api['app']> {
     registerClusterContents(inner)
     registerClusterActions(inner)
     registerDrills(inner)
+    registerRepositories(inner)
+    registerBackups(inner)
+    registerForks(inner)
+    registerRestores(inner)
     registerOperations(inner)
     registerEvents(inner)
   })

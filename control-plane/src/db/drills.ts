@@ -1,5 +1,5 @@
 // Owns the drill table.
-import type { Drill, GameDayReport } from '@howdah/core/contract/drills.ts'
+import type { Drill, GameDayReport, RestoreDrillReport } from '@howdah/core/contract/drills.ts'
 import { newId } from '@howdah/core/ids.ts'
 import type { Queryable } from '../database.ts'
 
@@ -21,11 +21,23 @@ export async function insertDrill(
   return id
 }
 
+/** One per operation, however often the step that asks for it runs. */
+export async function ensureDrill(
+  db: Queryable,
+  drill: { kind: string; clusterId: string; operationId: string },
+): Promise<void> {
+  await db.query(
+    `insert into drill (id, kind, cluster_id, operation_id) select $1, $2, $3, $4
+     where not exists (select from drill where operation_id = $4)`,
+    [newId('drill'), drill.kind, drill.clusterId, drill.operationId],
+  )
+}
+
 /** The report grows with each round: an interrupted game day keeps what it saw. */
 export async function storeReport(
   db: Queryable,
   operationId: string,
-  report: GameDayReport,
+  report: GameDayReport | RestoreDrillReport,
 ): Promise<void> {
   await db.query('update drill set report = $2 where operation_id = $1', [
     operationId,

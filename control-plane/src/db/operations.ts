@@ -17,7 +17,12 @@ export interface NewOperation {
   createdBy: string
   /** Not before this moment; until then the operation is in nobody's way. */
   startAt?: string | null
+  /** `cluster` unless given: one operation per cluster and lane runs at a time. */
+  lane?: Lane
 }
+
+/** backup: reads a cluster and leaves it as it is, so that changes need not wait for it. */
+export type Lane = 'cluster' | 'backup'
 
 export interface OperationRow {
   id: string
@@ -34,6 +39,7 @@ export interface OperationRow {
   created_at: Date
   started_at: Date | null
   ended_at: Date | null
+  lane: Lane
 }
 
 export interface StepRow {
@@ -49,7 +55,7 @@ export interface StepRow {
 }
 
 const COLUMNS = `id, kind, title, state, cluster_id, cluster_name, input, attempt, cancel_requested,
-  error, created_by, created_at, started_at, ended_at`
+  error, created_by, created_at, started_at, ended_at, lane`
 const STEP_COLUMNS =
   'operation_id, position, name, title, state, message, workflow_step, started_at, ended_at'
 
@@ -59,12 +65,13 @@ export async function insertOperation(
   operation: NewOperation,
 ): Promise<OperationRow> {
   const scheduled = operation.startAt != null
-  if (operation.clusterId !== null && !scheduled) await refuseSecond(tx, operation.clusterId)
+  const lane = operation.lane ?? 'cluster'
+  if (operation.clusterId !== null && !scheduled) await refuseSecond(tx, operation.clusterId, lane)
   const id = newId('operation')
   const { rows } = await tx.query<OperationRow>(
     `insert into operation
-       (id, kind, title, state, cluster_id, cluster_name, input, created_by, start_at)
-     values ($1, $2, $3, $8, $4, $5, $6, $7, $9) returning ${COLUMNS}`,
+       (id, kind, title, state, cluster_id, cluster_name, input, created_by, start_at, lane)
+     values ($1, $2, $3, $8, $4, $5, $6, $7, $9, $10) returning ${COLUMNS}`,
     [
       id,
       operation.kind,
@@ -75,6 +82,7 @@ export async function insertOperation(
       operation.createdBy,
       scheduled ? 'scheduled' : 'pending',
       operation.startAt ?? null,
+      lane,
     ],
   )
   const row = rows[0] as OperationRow
@@ -108,11 +116,16 @@ async function insertSteps(
  * until the transaction ends: a request that comes at the same moment waits here, and then can name
  * the winner.
  */
-export async function refuseSecond(tx: Queryable, clusterId: string): Promise<void> {
+export async function refuseSecond(
+  tx: Queryable,
+  clusterId: string,
+  lane: Lane = 'cluster',
+): Promise<void> {
   await tx.query('select from cluster where id = $1 for update', [clusterId])
   const { rows } = await tx.query<{ id: string; title: string }>(
-    "select id, title from operation where cluster_id = $1 and state in ('pending', 'running')",
-    [clusterId],
+    `select id, title from operation
+     where cluster_id = $1 and lane = $2 and state in ('pending', 'running')`,
+    [clusterId, lane],
   )
   const running = rows[0]
   if (running === undefined) return
@@ -158,10 +171,12 @@ export async function listSteps(db: Queryable, ids: readonly string[]): Promise<
 export async function runningOperation(
   db: Queryable,
   clusterId: string,
+  lane: Lane = 'cluster',
 ): Promise<string | undefined> {
   const { rows } = await db.query<{ id: string }>(
-    "select id from operation where cluster_id = $1 and state in ('pending', 'running')",
-    [clusterId],
+    `select id from operation
+     where cluster_id = $1 and lane = $2 and state in ('pending', 'running')`,
+    [clusterId, lane],
   )
   return rows[0]?.id
 }
@@ -200,7 +215,8 @@ export async function startDueOperations(db: Queryable): Promise<void> {
     `update operation o set state = 'pending'
      where state = 'scheduled' and start_at <= now() and not exists (
        select 1 from operation other
-       where other.cluster_id = o.cluster_id and other.state in ('pending', 'running'))
+       where other.cluster_id = o.cluster_id and other.lane = o.lane
+         and other.state in ('pending', 'running'))
      and id = (select min(id) from operation first
        where first.cluster_id = o.cluster_id and first.state = 'scheduled'
          and first.start_at <= now())`,

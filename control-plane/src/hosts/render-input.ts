@@ -11,6 +11,7 @@ import type {
   TlsMaterial,
 } from '@howdah/core/render/model.ts'
 import { clusterParameters, type InstanceShare } from '@howdah/core/sizing.ts'
+import { loadRepository } from '../backups/repository-access.ts'
 import type { Queryable } from '../database.ts'
 import { findCluster, listGateways, listInstances } from '../db/clusters.ts'
 import { findHost, type HostRow, listHosts, readDcs } from '../db/hosts.ts'
@@ -136,6 +137,7 @@ export async function loadRenderCluster(
     secrets: Object.fromEntries(
       CLUSTER_PASSWORDS.map((name) => [name, secrets.get(name)]),
     ) as unknown as ClusterSecrets,
+    backup: await loadRepository(db, sealer, cluster),
     instances,
     gateways,
   }

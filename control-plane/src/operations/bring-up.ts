@@ -27,6 +27,7 @@ import { SECRET } from '../hosts/render-input.ts'
 import { askAgent } from './agent-task.ts'
 import { runDcsTask } from './dcs-access.ts'
 import type { OperationContext, StepContext, StepPlan } from './operation.ts'
+import { PREPARE_BACKUPS_STEP, prepareBackups, scheduleBackups } from './prepare-backups.ts'
 
 const FIRST_ALONE_MS = 3_000
 const LEADER_TIMEOUT_MS = 120_000
@@ -38,6 +39,7 @@ export const BRING_UP_STEPS: readonly StepPlan[] = [
   { name: 'start-services', title: 'starts instances and gateways' },
   { name: 'wait-leader', title: 'waits for a leader' },
   { name: 'prepare-database', title: 'creates roles and databases' },
+  PREPARE_BACKUPS_STEP,
   { name: 'wait-replicas', title: 'waits until replicas stream' },
   { name: 'verify-write', title: 'commits a row through the write endpoint' },
   { name: 'mark-available', title: 'marks the cluster available' },
@@ -59,14 +61,19 @@ export async function bringUp<Input>(
     await preparePlatformRoles(context)
     await prepareDatabase(context)
   })
+  // Before the wait, which would only wait without it.
+  await step('prepare-backups', prepareBackups)
   await step('wait-replicas', (context) => waitReplicas(context))
   await step('verify-write', verifyWrite)
   await step('mark-available', ({ database, clusterId }) =>
-    setClusterState(database, clusterId, 'available', ''),
+    database.transaction(async (tx) => {
+      await setClusterState(tx, clusterId, 'available', '')
+      await scheduleBackups(tx, clusterId)
+    }),
   )
 }
 
-async function prepareDcs(step: StepContext): Promise<void> {
+export async function prepareDcs(step: StepContext): Promise<void> {
   const password = await readSecret(step.database, step.sealer, step.clusterId, 'dcs')
   if (password === undefined) throw new Error('BUG: the dcs password is made before this step')
   await runDcsTask(step, (dcs) => ({
@@ -122,7 +129,7 @@ async function applyErrors({ database, clusterId }: StepContext): Promise<string
     .join('; ')
 }
 
-async function waitLeader(step: StepContext): Promise<void> {
+export async function waitLeader(step: StepContext): Promise<void> {
   await step.until(await reportTopics(step), LEADER_TIMEOUT_MS, async () => {
     const hosts = await hostsById(step.database)
     const instances = await listInstances(step.database, step.clusterId)

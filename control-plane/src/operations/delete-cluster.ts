@@ -4,7 +4,10 @@ import { setClusterState } from '../db/clusters.ts'
 import type { OperationDefinition } from './operation.ts'
 import { TEAR_DOWN_STEPS, tearDown } from './tear-down.ts'
 
-export const deleteCluster: OperationDefinition<{ purge: boolean }> = {
+export const deleteCluster: OperationDefinition<{
+  purge: boolean
+  keepBackups?: boolean
+}> = {
   kind: 'delete-cluster',
   steps: TEAR_DOWN_STEPS,
   run: (operation) => tearDown(operation, operation.input),

@@ -5,6 +5,7 @@ import { HowdahError } from '@howdah/core/errors.ts'
 import type { Changes } from '../changes.ts'
 import type { Config } from '../config.ts'
 import type { Database } from '../database.ts'
+import type { Lane } from '../db/operations.ts'
 import type { Faults } from '../faults.ts'
 import type { Log } from '../log.ts'
 import type { Sealer } from '../sealing.ts'
@@ -55,6 +56,8 @@ export interface OperationContext<Input> {
 export interface OperationDefinition<Input = unknown> {
   kind: string
   steps: readonly StepPlan[]
+  /** `cluster` unless given. */
+  lane?: Lane
   run(operation: OperationContext<Input>): Promise<void>
   /**
    * Steps that undo a cancelled run. Without them the operation cannot be cancelled once it runs.

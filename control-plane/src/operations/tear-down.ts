@@ -1,12 +1,14 @@
 // Owns the steps that end a cluster: shared by deletion and by the undo of a cancelled creation.
 // Clients go first, then instances, then what the cluster had in the dcs; the data stays until it
 // is purged.
-import { HowdahError } from '@howdah/core/errors.ts'
+import { describeError, HowdahError } from '@howdah/core/errors.ts'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 import { dcsPrefix } from '@howdah/core/render/model.ts'
+import { removeStanza } from '../backups/remove-stanza.ts'
 import { hostsById } from '../clusters/cluster-view.ts'
 import {
   deleteCluster as deleteClusterRow,
+  findCluster,
   type GatewayRow,
   type InstanceRow,
   listGateways,
@@ -16,19 +18,26 @@ import {
   setActive,
 } from '../db/clusters.ts'
 import { readDcs, touchHosts } from '../db/hosts.ts'
+import { runningOperation } from '../db/operations.ts'
+import { findStanzas, retireStanza } from '../db/repositories.ts'
 import { deleteSecrets } from '../db/secrets.ts'
 import { askAgent } from './agent-task.ts'
+import { policyOf } from './create-backup.ts'
 import { runDcsTask } from './dcs-access.ts'
 import type { OperationContext, StepContext, StepPlan } from './operation.ts'
 
 const STOP_TIMEOUT_MS = 120_000
 const REMOVE_TIMEOUT_MS = 300_000
+const BACKUP_ENDS_TIMEOUT_MS = 120_000
+/** Of a cluster whose policy counts backups and not days. */
+const KEEP_DAYS = 30
 
 export const TEAR_DOWN_STEPS: readonly StepPlan[] = [
   { name: 'stop-gateways', title: 'closes the endpoints' },
   { name: 'stop-instances', title: 'stops the instances' },
   { name: 'clear-dcs', title: 'removes the cluster from the dcs' },
   { name: 'release-ports', title: 'releases the ports' },
+  { name: 'remove-backups', title: 'keeps its backups for their time, or removes them' },
   { name: 'remove-data', title: 'removes the data' },
   { name: 'leave-tombstone', title: 'keeps what an undo needs' },
 ]
@@ -36,7 +45,7 @@ export const TEAR_DOWN_STEPS: readonly StepPlan[] = [
 /** With `purge` nothing is left; without, rows, secrets and data stay for an undo. */
 export async function tearDown<Input>(
   { step }: Pick<OperationContext<Input>, 'step'>,
-  { purge }: { purge: boolean },
+  { purge, keepBackups = false }: { purge: boolean; keepBackups?: boolean },
 ): Promise<void> {
   await step('stop-gateways', (context) => stopAll(context, 'gateway'))
   await step('stop-instances', (context) => stopAll(context, 'instance'))
@@ -50,10 +59,11 @@ export async function tearDown<Input>(
     )
     return
   }
+  await step('remove-backups', (context) => leaveBackups(context, keepBackups))
   await step('remove-data', removeData)
 }
 
-async function stopAll(step: StepContext, what: 'instance' | 'gateway'): Promise<void> {
+export async function stopAll(step: StepContext, what: 'instance' | 'gateway'): Promise<void> {
   const hostIds = await step.database.transaction(async (tx) => {
     const ids = await setActive(tx, what, step.clusterId, false)
     await touchHosts(tx, ids)
@@ -74,7 +84,7 @@ async function stopAll(step: StepContext, what: 'instance' | 'gateway'): Promise
   })
 }
 
-async function clearDcs(step: StepContext): Promise<void> {
+export async function clearDcs(step: StepContext): Promise<void> {
   if ((await readDcs(step.database)).state !== 'available') return
   await runDcsTask(step, (dcs) => ({
     kind: 'dcs-remove-user',
@@ -100,6 +110,32 @@ function traces(instances: readonly InstanceRow[], gateways: readonly GatewayRow
       ].map((path) => ({ row, path })),
     ),
   ]
+}
+
+/** They outlive the cluster, unless whoever deleted it wanted nothing to be left. */
+async function leaveBackups(step: StepContext, keep: boolean): Promise<void> {
+  const { database, clusterId } = step
+  const cluster = await findCluster(database, clusterId)
+  if (cluster === undefined) return
+  const policy = policyOf(cluster)
+  const days = keep ? (policy.keep_days ?? KEEP_DAYS) : 0
+  const stanzas = await database.transaction(async (tx) => {
+    await retireStanza(tx, clusterId, days)
+    return findStanzas(tx, clusterId)
+  })
+  if (keep) return await step.say(`its backups are kept for ${days} days`)
+  // A backup that is still at it would write again what is removed here.
+  await step.until([], BACKUP_ENDS_TIMEOUT_MS, async () => {
+    const running = await runningOperation(database, clusterId, 'backup')
+    if (running === undefined) return true
+    await step.say(`waits for the end of ${running}`)
+    return undefined
+  })
+  for (const stanza of stanzas) {
+    await removeStanza(step, stanza).catch(async (error) => {
+      await step.say(`its backups will be removed later: ${describeError(error)}`)
+    })
+  }
 }
 
 async function removeData(step: StepContext): Promise<void> {

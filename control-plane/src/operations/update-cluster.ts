@@ -59,7 +59,7 @@ function configurationPatch(cluster: ClusterRow) {
   }
 }
 
-async function changeConfiguration(step: StepContext): Promise<void> {
+export async function changeConfiguration(step: StepContext): Promise<void> {
   const cluster = await requireRow(step)
   const secrets = await readSecrets(step.database, step.sealer, cluster.id)
   await step.until([], LEADER_TIMEOUT_MS, async () => {

@@ -1,6 +1,7 @@
 // Owns clusters, their databases and roles as the API takes and shows them.
 import { type Static, Type } from 'typebox'
 import { RESOURCE_NAME_PATTERN } from '../names.ts'
+import { BackupPolicy } from './backup-policy.ts'
 import { Operation } from './operations.ts'
 import { Labels, Timestamp } from './resource.ts'
 
@@ -29,6 +30,8 @@ export const ClusterSpec = Type.Object({
   maintenance: Type.Boolean({ description: 'Paused: nothing fails over or restarts by itself' }),
   parameters: Parameters,
   labels: Labels,
+  /** Missing in clusters that are older than backups: then it is the default. */
+  backup: Type.Optional(BackupPolicy),
 })
 
 export const ClusterCreate = Type.Object(
@@ -41,6 +44,12 @@ export const ClusterCreate = Type.Object(
     sensitivity: Type.Optional(Sensitivity),
     parameters: Type.Optional(Parameters),
     labels: Type.Optional(Labels),
+    repository: Type.Optional(
+      Type.String({
+        maxLength: 64,
+        description: 'Where it is backed up to; default: the default repository, if there is one',
+      }),
+    ),
   },
   { additionalProperties: false },
 )
@@ -65,6 +74,9 @@ export const ClusterDelete = Type.Object(
     confirm: Type.String({ maxLength: 64, description: 'The name of the cluster' }),
     purge: Type.Optional(
       Type.Boolean({ description: 'Remove the data at once: there is no undo', default: false }),
+    ),
+    keep_backups: Type.Optional(
+      Type.Boolean({ description: 'With purge: keep its backups for as long as its policy says' }),
     ),
   },
   { additionalProperties: false },

@@ -52,16 +52,34 @@ export const GameDayReport = Type.Object({
   availability: Type.Number({ description: 'Share of the watched time in which writes went on' }),
 })
 
+export const RestoreDrillReport = Type.Object({
+  backup: Type.String({ description: 'Label of the backup that was restored' }),
+  fetch_ms: Type.Integer(),
+  replay_ms: Type.Integer(),
+  amcheck_ms: Type.Integer(),
+  recovery_ms: Type.Integer({ description: 'What a restore takes: fetching and replaying' }),
+  size_bytes: Type.Integer(),
+  ledger_rows: Type.Integer({ description: 'Lines that had to be found again' }),
+  problem: Type.String({ description: 'Empty: the backup is proven' }),
+  took_ms: Type.Integer(),
+  operation_id: Type.String(),
+})
+export const RestoreDrillRequest = Type.Object(
+  { backup: Type.Optional(Type.String({ maxLength: 64, description: 'Default: the newest' })) },
+  { additionalProperties: false },
+)
+
 export const Drill = Type.Object({
   id: Type.String(),
   kind: Type.String(),
   cluster_id: Type.String(),
   operation_id: Type.String(),
-  report: Type.Union([GameDayReport, Type.Null()]),
+  report: Type.Union([GameDayReport, RestoreDrillReport, Type.Null()]),
   created_at: Timestamp,
 })
 
 export type GameDayRequest = Static<typeof GameDayRequest>
 export type GameDayRound = Static<typeof GameDayRound>
 export type GameDayReport = Static<typeof GameDayReport>
+export type RestoreDrillReport = Static<typeof RestoreDrillReport>
 export type Drill = Static<typeof Drill>

@@ -3,6 +3,7 @@
 import type { ClusterSpec, SizedParameter } from '../contract/clusters.ts'
 import type { GatewayPorts } from '../placement.ts'
 import type { HostFacts } from '../protocol.ts'
+import type { RenderRepository } from './repository.ts'
 
 export interface RenderHost {
   id: string
@@ -69,6 +70,8 @@ export interface RenderCluster {
   parameters: readonly SizedParameter[]
   caPem: string
   secrets: ClusterSecrets
+  /** Where it archives to; undefined while it has no repository. */
+  backup: RenderRepository | undefined
   instances: readonly RenderInstance[]
   gateways: readonly RenderGateway[]
 }

@@ -19,6 +19,7 @@ import {
   type RenderInstance,
 } from './model.ts'
 import { PATCHES_FILE, PATRONI_PATCHES } from './patroni-patches.ts'
+import { type InstanceBackup, renderInstanceBackup } from './pgbackrest.ts'
 
 const LAG_ON_FAILOVER_BYTES_MAX = 1_048_576
 const STOP_TIMEOUT_S = 10
@@ -89,7 +90,12 @@ export function renderHba(cluster: RenderCluster): string[] {
   ]
 }
 
-function postgresqlSettings(cluster: RenderCluster, instance: RenderInstance, config: string) {
+function postgresqlSettings(
+  cluster: RenderCluster,
+  instance: RenderInstance,
+  config: string,
+  backup: InstanceBackup,
+) {
   const { root, serviceUser, agentUser, postgresql } = instance.host.facts
   const { secrets } = cluster
   const sslOptions = { sslmode: 'verify-ca', sslrootcert: `${root}/${config}/ca.crt` }
@@ -120,6 +126,7 @@ function postgresqlSettings(cluster: RenderCluster, instance: RenderInstance, co
       ssl_key_file: `${root}/${config}/server.key`,
       ssl_ca_file: `${root}/${config}/ca.crt`,
       logging_collector: 'off',
+      ...backup.parameters,
     },
     pg_hba: renderHba(cluster),
     pg_ident: users.map((user) => `howdah ${user} ${PLATFORM_ROLES.superuser}`),
@@ -131,6 +138,7 @@ function patroniSettings(
   instance: RenderInstance,
   dcs: RenderDcs,
   config: string,
+  backup: InstanceBackup,
 ) {
   const { root } = instance.host.facts
   const path = (name: string) => `${root}/${config}/${name}`
@@ -160,7 +168,7 @@ function patroniSettings(
       dcs: dynamicConfiguration(cluster),
       initdb: ['data-checksums', { encoding: 'UTF8' }, { locale: 'C.UTF-8' }],
     },
-    postgresql: postgresqlSettings(cluster, instance, config),
+    postgresql: postgresqlSettings(cluster, instance, config, backup),
   }
 }
 
@@ -191,7 +199,8 @@ export function renderPatroni(
   const { root } = instance.host.facts
   const config = `${HOST_LAYOUT.config}/${instance.id}`
   const data = `${HOST_LAYOUT.data}/${instance.id}`
-  const settings = patroniSettings(cluster, instance, dcs, config)
+  const backup = renderInstanceBackup(cluster.backup, instance)
+  const settings = patroniSettings(cluster, instance, dcs, config, backup)
   const files: HostFile[] = [
     {
       path: `${config}/patroni.yml`,
@@ -229,5 +238,10 @@ export function renderPatroni(
       caPem: cluster.caPem,
     },
   }
-  return { directories: [HOST_LAYOUT.data, HOST_LAYOUT.run, data], files, services: [service] }
+  return {
+    directories: [HOST_LAYOUT.data, HOST_LAYOUT.run, data, ...backup.directories],
+    // Patroni does not read those of the backup: a change of them reloads nothing.
+    files: [...files, ...backup.files],
+    services: [service],
+  }
 }

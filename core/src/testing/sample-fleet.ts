@@ -78,7 +78,7 @@ function sampleHost(options: SampleOptions, number: number): RenderHost {
       root: `${options.root}/${name}`,
       serviceUser: options.serviceUser,
       agentUser: options.agentUser,
-      programs: {},
+      programs: { pgbackrest: '2.45' },
       postgresql: { '15': options.binaries },
     },
   }
@@ -141,6 +141,13 @@ export function sampleFleet(change: Partial<SampleOptions> = {}): SampleFleet {
     secrets: Object.fromEntries(
       purposes.map((purpose) => [purpose, `password-of-${purpose}`]),
     ) as unknown as RenderCluster['secrets'],
+    backup: {
+      repositoryId: id('rep', 1),
+      clusterId: id('clu', 1),
+      storage: { kind: 'directory', path: '/var/lib/howdah/backups' },
+      cipherPass: 'password-of-backups',
+      queueBytesMax: 5120 * MIB,
+    },
     instances,
     gateways,
   }

@@ -1,0 +1,67 @@
+// Owns the renaming and measuring of data directories, with the rights of the service user.
+import { lstat, realpath } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import type { HostSpec } from '@howdah/core/host-spec.ts'
+import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
+import { below, type HostRoot, topOf } from '../host-root.ts'
+import { runProgram } from '../run-program.ts'
+import { TaskError } from './task-error.ts'
+
+export interface MoveContext {
+  root: HostRoot
+  spec: HostSpec | undefined
+  timeoutMs: number
+  signal: AbortSignal
+}
+
+function dataPath(root: HostRoot, relative: string): string {
+  if (topOf(relative) !== HOST_LAYOUT.data || !relative.includes('/')) {
+    throw new TaskError('refused', `${relative} is not below data`)
+  }
+  return below(root, relative)
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return await lstat(path).then(
+    () => true,
+    () => false,
+  )
+}
+
+export async function moveData(
+  action: { from: string; to: string },
+  { root, spec, timeoutMs, signal }: MoveContext,
+): Promise<void> {
+  const from = dataPath(root, action.from)
+  const to = dataPath(root, action.to)
+  const isUsed = [from, to].some((path) => JSON.stringify(spec?.files ?? []).includes(path))
+  if (isUsed) throw new TaskError('in-use', `${action.from} is in use by the applied spec`)
+  if (!(await isThere(from))) {
+    if (await isThere(to)) return
+    throw new TaskError('refused', `there is no ${action.from}`)
+  }
+  if (await isThere(to)) throw new TaskError('refused', `${action.to} is there already`)
+  for (const path of [from, to]) {
+    const parent = dirname(path)
+    const real = await realpath(parent).catch(() => '')
+    if (real !== join(await realpath(root.path), parent.slice(root.path.length + 1))) {
+      throw new TaskError('refused', `${parent} leads out of the host's root`)
+    }
+  }
+  const argv = ['/usr/bin/mv', '--no-target-directory', '--', from, to] as const
+  await runProgram({ argv: [...argv], timeoutMs, signal, user: root.dropTo })
+}
+
+export async function measureData(
+  relative: string,
+  { root, timeoutMs, signal }: MoveContext,
+): Promise<{ bytes: number }> {
+  const path = dataPath(root, relative)
+  if (!(await isThere(path))) return { bytes: 0 }
+  const argv = ['/usr/bin/du', '--summarize', '--bytes', '--', path] as const
+  // Files come and go while it counts: what it printed is good enough.
+  const text = await runProgram({ argv: [...argv], timeoutMs, signal, user: root.dropTo }).catch(
+    () => '0',
+  )
+  return { bytes: Number.parseInt(text, 10) || 0 }
+}

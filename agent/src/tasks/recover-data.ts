@@ -1,0 +1,281 @@
+// Owns what turns a backup into a database: the copy, and the replay by a PostgreSQL of its own
+// that listens nowhere, archives nothing and knows nothing of its cluster. Whoever is killed on
+// the way leaves a directory from which the same task goes on.
+import { spawn } from 'node:child_process'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { HOST_LAYOUT, type HostSpec } from '@howdah/core/host-spec.ts'
+import type { RecoveryReport, TaskAction } from '@howdah/core/protocol.ts'
+import { writeFileAtomic } from '../atomic-file.ts'
+import { below, type HostRoot, makeServiceDirectories } from '../host-root.ts'
+import { runProgram } from '../run-program.ts'
+import { findPostmaster } from '../sentinel/postmaster.ts'
+import { pause } from '../wake.ts'
+import { removeData } from './remove-data.ts'
+import { type OpenRepository, withRepository } from './repository.ts'
+import { TaskError } from './task-error.ts'
+
+type RestoreAction = Extract<TaskAction, { kind: 'restore-data' }>
+type RecoverAction = Extract<TaskAction, { kind: 'recover-data' }>
+type Target = RecoverAction['target']
+
+export interface DataContext {
+  root: HostRoot
+  spec: HostSpec | undefined
+  appliedRevision: number
+  timeoutMs: number
+  signal: AbortSignal
+}
+
+const LOOK_MS = 100
+const STOP_TIMEOUT_MS = 60_000
+const LOG_CHARACTERS_MAX = 65_536
+const SHOWN_CHARACTERS_MAX = 1500
+const NOT_REACHED = 'recovery ended before configured recovery target was reached'
+
+export async function restoreData(action: RestoreAction, context: DataContext): Promise<void> {
+  const { root } = context
+  const directory = below(root, action.dataDirectory)
+  await stopStray(root, directory)
+  await removeData(action.dataDirectory, context)
+  await makeServiceDirectories(root, [action.dataDirectory])
+  await withRepository(action.repository, context, async ({ run }) => {
+    // No recovery settings in files: replicas would inherit them, and stop where this one stopped.
+    const options = [`--set=${action.label}`, '--type=none', `--pg1-path=${directory}`]
+    await run([...options, 'restore'])
+  })
+  // Last: without it the directory counts as one that was never restored.
+  await touch(root, join(directory, 'recovery.signal'))
+}
+
+async function touch(root: HostRoot, path: string): Promise<void> {
+  const argv = ['/usr/bin/touch', '--', path] as const
+  await runProgram({ argv: [...argv], timeoutMs: 10_000, user: root.dropTo })
+}
+
+/** One that an earlier agent started and did not live to stop. */
+async function stopStray(root: HostRoot, directory: string): Promise<void> {
+  const postmaster = findPostmaster(directory)
+  if (postmaster === undefined) return
+  process.kill(postmaster.pid, 'SIGQUIT')
+  const deadlineMs = performance.now() + STOP_TIMEOUT_MS
+  while (findPostmaster(directory) !== undefined) {
+    if (performance.now() > deadlineMs) {
+      throw new TaskError('in-use', `a PostgreSQL runs in ${directory} of ${root.path}`)
+    }
+    await pause(LOOK_MS, new AbortController().signal)
+  }
+}
+
+export async function recoverData(
+  action: RecoverAction,
+  context: DataContext,
+): Promise<RecoveryReport> {
+  const directory = below(context.root, action.dataDirectory)
+  if (JSON.stringify(context.spec?.services ?? []).includes(`/${action.dataDirectory}`)) {
+    throw new TaskError('in-use', `${action.dataDirectory} is in use by the applied spec`)
+  }
+  await stopStray(context.root, directory)
+  return await withRepository(action.repository, context, async (repository) => {
+    const needs = { action, context, directory, repository }
+    const startedMs = performance.now()
+    let server = await startServer(needs, action.target)
+    let reachedEnd = action.target.kind === 'latest'
+    try {
+      if ((await server.ready()) === 'not-reached') {
+        // Nothing was committed after that time: all there is was before it.
+        reachedEnd = true
+        server = await startServer(needs, { kind: 'latest', value: '' })
+        if ((await server.ready()) === 'not-reached') throw new TaskError('', server.log())
+      }
+      const replayMs = Math.round(performance.now() - startedMs)
+      return { ...(await inspect(needs, server.log())), replayMs, reachedEnd }
+    } finally {
+      await server.stop()
+    }
+  })
+}
+
+interface Recovery {
+  action: RecoverAction
+  context: DataContext
+  directory: string
+  repository: OpenRepository
+}
+
+function targetSettings({ kind, value }: Target): [string, string][] {
+  switch (kind) {
+    case 'latest':
+      return []
+    case 'immediate':
+      return [['recovery_target', 'immediate']]
+    case 'lsn':
+      // An LSN that somebody read is where the next record begins: that one is not meant.
+      return [
+        ['recovery_target_lsn', value],
+        ['recovery_target_inclusive', 'off'],
+      ]
+    default:
+      return [[`recovery_target_${kind}`, value]]
+  }
+}
+
+/** Everything that the restored settings would say differently; they are not read at all. */
+async function settings(recovery: Recovery, target: Target, base: string): Promise<string> {
+  const { action, context, directory, repository } = recovery
+  const control = await runProgram({
+    argv: [`${action.binDirectory}/pg_controldata`, '-D', directory],
+    timeoutMs: 10_000,
+    user: context.root.dropTo,
+  })
+  const prepared = /max_prepared_xacts setting:\s+(\d+)/.exec(control)?.[1] ?? '0'
+  const fetch = [...repository.argv, '--archive-async', `--pg1-path=${directory}`, 'archive-get']
+  const rows: [string, string][] = [
+    ['data_directory', directory],
+    ['hba_file', `${base}.hba`],
+    ['ident_file', `${base}.ident`],
+    ['listen_addresses', ''],
+    ['unix_socket_directories', join(context.root.path, HOST_LAYOUT.run)],
+    ['port', String(action.port)],
+    ['archive_mode', 'off'],
+    // Off: it would refuse to start with smaller limits than the instance that was backed up had.
+    ['hot_standby', 'off'],
+    ['max_prepared_transactions', prepared],
+    ['track_commit_timestamp', 'on'],
+    ['wal_log_hints', 'on'],
+    ['autovacuum', 'off'],
+    ['shared_buffers', '64MB'],
+    ['max_wal_size', '1GB'],
+    ['max_connections', '20'],
+    ['timezone', 'UTC'],
+    ['log_line_prefix', '%m '],
+    ['restore_command', `${fetch.join(' ')} %f "%p"`],
+    ['recovery_target_action', 'promote'],
+    ...targetSettings(target),
+  ]
+  return rows.map(([name, value]) => `${name} = '${value.replaceAll("'", "''")}'\n`).join('')
+}
+
+async function startServer(recovery: Recovery, target: Target) {
+  const { action, context, directory, repository } = recovery
+  const { root, signal } = context
+  // Beside the configuration of the repository, and removed with the server.
+  const base = (repository.argv[1] as string).slice('--config='.length, -'.conf'.length)
+  const { uid, gid } = root.serviceUser
+  const write = (suffix: string, text: string) =>
+    writeFileAtomic(base + suffix, text, { mode: 0o600, owner: { uid, gid } })
+  const users = [...new Set([root.serviceUser.name, root.agentUser.name])]
+  await write('.postgresql', await settings(recovery, target, base))
+  await write('.hba', `local all ${action.superuser} peer map=howdah\n`)
+  await write('.ident', users.map((user) => `howdah ${user} ${action.superuser}\n`).join(''))
+  const child = spawn(
+    `${action.binDirectory}/postgres`,
+    ['-D', directory, '-c', `config_file=${base}.postgresql`],
+    {
+      cwd: '/',
+      env: { PATH: '/usr/bin:/bin', LC_ALL: 'C', HOME: directory },
+      stdio: ['ignore', 'ignore', 'pipe'],
+      ...(root.dropTo === undefined ? {} : { uid: root.dropTo.uid, gid: root.dropTo.gid }),
+    },
+  )
+  let log = ''
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    log = (log + text).slice(-LOG_CHARACTERS_MAX)
+  })
+  let ended = false
+  const exited = new Promise<void>((resolve) => {
+    child.once('error', resolve).once('exit', resolve)
+  }).then(() => {
+    ended = true
+  })
+  return {
+    log: () => log.slice(-SHOWN_CHARACTERS_MAX),
+    /** Accepts sessions only once the target is reached and the new timeline begun. */
+    async ready(): Promise<'ready' | 'not-reached'> {
+      while (!ended) {
+        if (signal.aborted) throw new TaskError('timeout', 'the recovery was cut short')
+        if (await answers(recovery)) return 'ready'
+        await pause(LOOK_MS, signal)
+      }
+      if (log.includes(NOT_REACHED) && target.kind === 'time') return 'not-reached'
+      throw new TaskError('recovery-failed', log.slice(-SHOWN_CHARACTERS_MAX))
+    },
+    async stop(): Promise<void> {
+      if (!ended) child.kill('SIGINT')
+      const timer = setTimeout(() => child.kill('SIGQUIT'), STOP_TIMEOUT_MS)
+      await exited
+      clearTimeout(timer)
+      for (const suffix of ['.postgresql', '.hba', '.ident']) {
+        await rm(base + suffix, { force: true })
+      }
+    },
+  }
+}
+
+function connectionOf({ action, context }: Recovery) {
+  const host = join(context.root.path, HOST_LAYOUT.run)
+  return { host, port: action.port, user: action.superuser, database: 'postgres' }
+}
+
+async function query(recovery: Recovery, statements: RecoverAction['statements']) {
+  const { runSql } = await import('./run-sql.ts')
+  const { timeoutMs, signal, root } = recovery.context
+  return await runSql(
+    { kind: 'sql', connection: connectionOf(recovery), requireLeader: true, statements },
+    { rootPath: root.path, timeoutMs, signal },
+  )
+}
+
+async function answers(recovery: Recovery): Promise<boolean> {
+  return await query(recovery, [{ text: 'select 1', params: [] }]).then(
+    () => true,
+    () => false,
+  )
+}
+
+async function inspect(recovery: Recovery, log: string) {
+  const { action } = recovery
+  const reached = (await query(recovery, [
+    {
+      text: `select timeline_id as timeline, pg_current_wal_lsn()::text as lsn
+             from pg_control_checkpoint()`,
+      params: [],
+    },
+  ])) as { rows: { timeline: number; lsn: string }[] }[]
+  const { timeline = 1, lsn = '0/0' } = reached[0]?.rows[0] ?? {}
+  const rows =
+    action.statements.length === 0
+      ? []
+      : (await query(recovery, action.statements)).flatMap((result) => result.rows)
+  const startedMs = performance.now()
+  const damage = action.amcheck ? await lookForDamage(recovery) : null
+  return {
+    timeline,
+    lsn,
+    lastCommitAt: /last completed transaction was at log time ([^\n]+)/.exec(log)?.[1] ?? null,
+    rows,
+    damage,
+    amcheckMs: Math.round(performance.now() - startedMs),
+  }
+}
+
+/** Empty when nothing is wrong. The program ends with code 2 when it found damage. */
+async function lookForDamage(recovery: Recovery): Promise<string> {
+  const { action, context } = recovery
+  const { host, port, user } = connectionOf(recovery)
+  const argv = [
+    `${action.binDirectory}/pg_amcheck`,
+    '--all',
+    '--install-missing',
+    `--host=${host}`,
+    `--port=${port}`,
+    `--username=${user}`,
+    '--no-password',
+  ] as [string, ...string[]]
+  const { timeoutMs, signal, root } = context
+  try {
+    return (await runProgram({ argv, timeoutMs, signal, user: root.dropTo })).slice(0, 4000)
+  } catch (error) {
+    return String((error as Error).message).slice(-4000)
+  }
+}

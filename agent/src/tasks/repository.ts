@@ -1,0 +1,175 @@
+// Owns how the agent runs the backup program: with a configuration that lives as long as the task,
+// as the service user, and only with the commands and options that are listed here.
+import { randomUUID } from 'node:crypto'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describeError, HowdahError } from '@howdah/core/errors.ts'
+import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
+import type { RepositoryAccess, TaskAction } from '@howdah/core/protocol.ts'
+import { type ArchiveInventory, parseSegmentName, rangesOf } from '@howdah/core/wal.ts'
+import { writeFileAtomic } from '../atomic-file.ts'
+import type { HostRoot } from '../host-root.ts'
+import { resolveProgram } from '../programs.ts'
+import { runProgram } from '../run-program.ts'
+import { checkEndpoint } from './endpoint-check.ts'
+import { TaskError } from './task-error.ts'
+
+type PgbackrestAction = Extract<TaskAction, { kind: 'pgbackrest' }>
+
+export interface RepositoryContext {
+  root: HostRoot
+  timeoutMs: number
+  signal: AbortSignal
+}
+
+/** Options that change what a command reads or writes elsewhere are none of these. */
+const OPTIONS: readonly string[] = [
+  '--type',
+  '--set',
+  '--annotation',
+  '--output',
+  '--recurse',
+  '--no-online',
+  '--repo1-retention-full',
+  '--repo1-retention-full-type',
+  '--process-max',
+  '--backup-standby',
+  '--dry-run',
+]
+/** A year of one segment a minute is a list of about 100 MB. */
+const LIST_BYTES_MAX = 256 * 1024 * 1024
+const ANSWER_BYTES_MAX = 1024 * 1024
+const ERROR_CHARACTERS_MAX = 1000
+const STDERR_CHARACTERS_MAX = 16_384
+
+/** The program with its configuration, for as long as `body` runs. */
+export interface OpenRepository {
+  /** Absolute path of the program, then the options that lead it to the repository. */
+  argv: [string, ...string[]]
+  run(
+    args: readonly string[],
+    options?: { outputBytesMax?: number; input?: string },
+  ): Promise<string>
+}
+
+export async function withRepository<T>(
+  access: RepositoryAccess,
+  context: RepositoryContext,
+  body: (repository: OpenRepository) => Promise<T>,
+): Promise<T> {
+  if (access.endpoint !== null) await checkEndpoint(access.endpoint)
+  const { root } = context
+  const base = join(root.path, HOST_LAYOUT.tasks, randomUUID())
+  const { uid, gid } = root.serviceUser
+  const write = (path: string, text: string) =>
+    writeFileAtomic(path, text, { mode: 0o600, owner: { uid, gid } })
+  try {
+    const argv: [string, ...string[]] = [
+      await resolveProgram('pgbackrest'),
+      `--config=${base}.conf`,
+      `--stanza=${access.stanza}`,
+    ]
+    await write(`${base}.conf`, access.config)
+    if (access.caPem !== null) {
+      await write(`${base}.crt`, access.caPem)
+      argv.push(`--repo1-storage-ca-file=${base}.crt`)
+    }
+    return await body({ argv, run: (args, options) => runBounded(argv, args, context, options) })
+  } finally {
+    await rm(`${base}.conf`, { force: true })
+    await rm(`${base}.crt`, { force: true })
+  }
+}
+
+async function runBounded(
+  argv: [string, ...string[]],
+  args: readonly string[],
+  { root, timeoutMs, signal }: RepositoryContext,
+  options: { outputBytesMax?: number; input?: string } = {},
+): Promise<string> {
+  try {
+    return await runProgram({
+      argv: [...argv, ...args],
+      timeoutMs,
+      user: root.dropTo,
+      signal,
+      outputBytesMax: options.outputBytesMax ?? ANSWER_BYTES_MAX,
+      input: options.input ?? '',
+      stderrCharactersMax: STDERR_CHARACTERS_MAX,
+    })
+  } catch (error) {
+    throw toTaskError(error)
+  }
+}
+
+/**
+ * `ERROR: [041]: …` as the code `pgbackrest-041`. The argv before it helps nobody, and of what a
+ * store answered only its own code does.
+ */
+function toTaskError(error: unknown): TaskError {
+  if (error instanceof HowdahError) return new TaskError('refused', error.message)
+  const text = describeError(error)
+  const said = /ERROR: \[(\d{3})\]: ([\s\S]*)$/.exec(text)
+  if (said === null) return new TaskError('', text.slice(-ERROR_CHARACTERS_MAX))
+  const [detail = ''] = (said[2] ?? '').split('*** Path/Query ***')
+  const answer = /<Code>([A-Za-z0-9]{1,64})<\/Code>/.exec(text)?.[1]
+  const whole = detail.trim() + (answer === undefined ? '' : ` ${answer}`)
+  return new TaskError(`pgbackrest-${said[1]}`, whole.slice(0, ERROR_CHARACTERS_MAX))
+}
+
+export async function runPgbackrest(
+  action: PgbackrestAction,
+  context: RepositoryContext,
+): Promise<{ output: string }> {
+  const stranger = action.options.find(
+    (option) => !OPTIONS.includes(option.split('=')[0] as string),
+  )
+  if (stranger !== undefined)
+    throw new TaskError('refused', `the option ${stranger} is not allowed`)
+  return await withRepository(action.repository, context, async ({ run }) => ({
+    output: await run([...action.options, action.command, ...action.operands]),
+  }))
+}
+
+/** In a path of its own; whoever looks at the repository meanwhile is not disturbed. */
+export async function probeRepository(
+  access: RepositoryAccess,
+  context: RepositoryContext,
+): Promise<void> {
+  const text = randomUUID()
+  const path = `probe-${text}`
+  await withRepository(access, context, async ({ run }) => {
+    await run(['repo-put', path], { input: text })
+    const read = await run(['repo-get', path])
+    await run(['repo-rm', path])
+    if (read !== text) throw new TaskError('', 'what was read is not what was written')
+  })
+}
+
+export async function listArchive(
+  { repository, archiveId }: { repository: RepositoryAccess; archiveId: string },
+  context: RepositoryContext,
+): Promise<ArchiveInventory> {
+  const path = `archive/${repository.stanza}/${archiveId}`
+  const text = await withRepository(repository, context, ({ run }) =>
+    run(['--recurse', '--output=json', 'repo-ls', path], {
+      outputBytesMax: LIST_BYTES_MAX,
+    }),
+  )
+  return summarize(JSON.parse(text) as Record<string, { size?: number }>)
+}
+
+/**
+ * `15-1/0000000100000000/000000010000000000000003-<checksum>.zst` is a segment; the rest is not.
+ */
+function summarize(listed: Record<string, { size?: number }>): ArchiveInventory {
+  let bytes = 0
+  const segments = Object.entries(listed).flatMap(([path, { size }]) => {
+    bytes += size ?? 0
+    const name = path.slice(path.lastIndexOf('/') + 1)
+    const match = /^([0-9A-F]{24})-[0-9a-f]{40}(\.[a-z0-9]+)?$/.exec(name)
+    const segment = match === null ? undefined : parseSegmentName(match[1] as string)
+    return segment === undefined ? [] : [segment]
+  })
+  return { ranges: rangesOf(segments), segments: segments.length, bytes }
+}

@@ -1,0 +1,212 @@
+// Owns the repository and stanza tables: where backups are, and which cluster keeps some there.
+import { HowdahError } from '@howdah/core/errors.ts'
+import { newId } from '@howdah/core/ids.ts'
+import { isUniqueViolation, type Queryable } from '../database.ts'
+
+/** What is no secret of an S3 repository; `key` and `secret` are sealed apart. */
+export interface S3Settings {
+  endpoint: string
+  port: number
+  bucket: string
+  region: string
+  uri_style: 'host' | 'path'
+  prefix: string
+  allow_private: boolean
+  ca_pem: string | null
+}
+
+export type RepositoryRow = {
+  id: string
+  name: string
+  is_default: boolean
+  created_at: Date
+} & ({ kind: 'directory'; settings: { path: string } } | { kind: 's3'; settings: S3Settings })
+
+export interface StanzaRow {
+  cluster_id: string
+  repository_id: string
+  cluster_name: string
+  postgres_version: string
+  retired_at: Date | null
+  expires_at: Date | null
+  checked_at: Date | null
+  status: unknown
+  created_at: Date
+}
+
+const COLUMNS = 'id, name, kind, settings, is_default, created_at'
+const STANZA_COLUMNS = `cluster_id, repository_id, cluster_name, postgres_version, retired_at,
+  expires_at, checked_at, status, created_at`
+
+export async function insertRepository(
+  tx: Queryable,
+  repository: { name: string; kind: string; settings: unknown; isDefault: boolean },
+): Promise<RepositoryRow> {
+  if (repository.isDefault) await tx.query('update repository set is_default = false')
+  try {
+    const { rows } = await tx.query<RepositoryRow>(
+      `insert into repository (id, name, kind, settings, is_default)
+       values ($1, $2, $3, $4, $5) returning ${COLUMNS}`,
+      [
+        newId('repository'),
+        repository.name,
+        repository.kind,
+        JSON.stringify(repository.settings),
+        repository.isDefault,
+      ],
+    )
+    return rows[0] as RepositoryRow
+  } catch (error) {
+    if (!isUniqueViolation(error, 'repository_name_key')) throw error
+    const said = `there is a repository ${repository.name} already`
+    throw new HowdahError('name-taken', said, { cause: error })
+  }
+}
+
+/** By id or name. */
+export async function findRepository(
+  db: Queryable,
+  reference: string,
+): Promise<RepositoryRow | undefined> {
+  const { rows } = await db.query<RepositoryRow>(
+    `select ${COLUMNS} from repository where id = $1 or name = $1`,
+    [reference],
+  )
+  return rows[0]
+}
+
+export async function defaultRepository(db: Queryable): Promise<RepositoryRow | undefined> {
+  const { rows } = await db.query<RepositoryRow>(
+    `select ${COLUMNS} from repository where is_default`,
+  )
+  return rows[0]
+}
+
+export async function listRepositories(
+  db: Queryable,
+): Promise<(RepositoryRow & { clusters: number })[]> {
+  const { rows } = await db.query<RepositoryRow & { clusters: number }>(
+    `select ${COLUMNS}, (select count(*) from stanza where repository_id = repository.id)
+       as clusters from repository order by id`,
+  )
+  return rows
+}
+
+export async function deleteRepository(tx: Queryable, id: string): Promise<void> {
+  await tx.query('delete from repository where id = $1', [id])
+}
+
+export async function insertStanza(
+  tx: Queryable,
+  stanza: { clusterId: string; repositoryId: string; clusterName: string; version: string },
+): Promise<void> {
+  await tx.query(
+    `insert into stanza (cluster_id, repository_id, cluster_name, postgres_version)
+     values ($1, $2, $3, $4)
+     on conflict (cluster_id, repository_id) do update set retired_at = null, expires_at = null`,
+    [stanza.clusterId, stanza.repositoryId, stanza.clusterName, stanza.version],
+  )
+}
+
+/** Where the cluster archives to now. */
+export async function activeStanza(
+  db: Queryable,
+  clusterId: string,
+): Promise<StanzaRow | undefined> {
+  const { rows } = await db.query<StanzaRow>(
+    `select ${STANZA_COLUMNS} from stanza where cluster_id = $1 and retired_at is null`,
+    [clusterId],
+  )
+  return rows[0]
+}
+
+/** By id or by the name that the cluster had; the one that archives now first. */
+export async function findStanzas(db: Queryable, reference: string): Promise<StanzaRow[]> {
+  const { rows } = await db.query<StanzaRow>(
+    `select ${STANZA_COLUMNS} from stanza where cluster_id = $1 or cluster_name = $1
+     order by retired_at desc nulls first`,
+    [reference],
+  )
+  return rows
+}
+
+export async function listActiveStanzas(db: Queryable): Promise<StanzaRow[]> {
+  const { rows } = await db.query<StanzaRow>(
+    `select ${STANZA_COLUMNS} from stanza where retired_at is null order by cluster_id`,
+  )
+  return rows
+}
+
+/** Retired ones whose backups nobody may want any more. */
+export async function listExpiredStanzas(db: Queryable): Promise<StanzaRow[]> {
+  const { rows } = await db.query<StanzaRow>(
+    `select ${STANZA_COLUMNS} from stanza where expires_at < now()`,
+  )
+  return rows
+}
+
+export async function retireStanza(
+  tx: Queryable,
+  clusterId: string,
+  keepDays: number,
+): Promise<void> {
+  await tx.query(
+    `update stanza set retired_at = coalesce(retired_at, now()),
+       expires_at = coalesce(expires_at, now() + make_interval(days => $2))
+     where cluster_id = $1`,
+    [clusterId, keepDays],
+  )
+}
+
+export async function deleteStanza(
+  tx: Queryable,
+  stanza: Pick<StanzaRow, 'cluster_id' | 'repository_id'>,
+): Promise<void> {
+  const key = [stanza.cluster_id, stanza.repository_id]
+  await tx.query('delete from backup where cluster_id = $1 and repository_id = $2', key)
+  await tx.query('delete from stanza where cluster_id = $1 and repository_id = $2', key)
+  await tx.query(
+    `delete from restore_point where cluster_id = $1
+       and not exists (select from stanza where stanza.cluster_id = $1)`,
+    [stanza.cluster_id],
+  )
+}
+
+/** What was seen of it no longer holds: it is looked at anew. */
+export async function forgetStanzaStatus(tx: Queryable, clusterId: string): Promise<void> {
+  await tx.query(
+    `update stanza set status = null, checked_at = null
+     where cluster_id = $1 and retired_at is null`,
+    [clusterId],
+  )
+}
+
+/** The one that was not looked at for the longest; whoever claims it looks. */
+export async function claimStanzaCheck(
+  db: Queryable,
+  everySeconds: number,
+): Promise<StanzaRow | undefined> {
+  const { rows } = await db.query<StanzaRow>(
+    `update stanza set checked_at = now() where (cluster_id, repository_id) = (
+       select s.cluster_id, s.repository_id from stanza s
+       join cluster c on c.id = s.cluster_id and c.state = 'available'
+       where s.retired_at is null
+         and (s.checked_at is null or s.checked_at < now() - make_interval(secs => $1))
+       order by s.checked_at nulls first limit 1 for update of s skip locked)
+     returning ${STANZA_COLUMNS}`,
+    [everySeconds],
+  )
+  return rows[0]
+}
+
+export async function storeStanzaStatus(
+  tx: Queryable,
+  stanza: Pick<StanzaRow, 'cluster_id' | 'repository_id'>,
+  status: unknown,
+): Promise<void> {
+  await tx.query(
+    `update stanza set checked_at = now(), status = $3
+     where cluster_id = $1 and repository_id = $2`,
+    [stanza.cluster_id, stanza.repository_id, JSON.stringify(status)],
+  )
+}

@@ -1,0 +1,128 @@
+// Owns what operations on backups share: where a cluster's backups are made, the preparation of
+// its repository, and the rows that say what is there.
+import { HowdahError } from '@howdah/core/errors.ts'
+import type { TaskResult } from '@howdah/core/protocol.ts'
+import type { RenderRepository } from '@howdah/core/render/repository.ts'
+import { accessOn, askRepository, loadRepository, placeOn } from '../backups/repository-access.ts'
+import { findLeader, type Leader } from '../clusters/leader-sql.ts'
+import { syncBackups } from '../db/backups.ts'
+import { type ClusterRow, findCluster } from '../db/clusters.ts'
+import { activeStanza, type StanzaRow } from '../db/repositories.ts'
+import { askAgent, type TaskRequest } from './agent-task.ts'
+import type { StepContext } from './operation.ts'
+
+const LEADER_TIMEOUT_MS = 60_000
+const PREPARE_TIMEOUT_MS = 60_000
+const LOOK_MS = 1000
+/** Nobody will lead it again soon, and who deletes it waits for us. */
+const ENDING: readonly string[] = ['deleting', 'deleted', 'restoring']
+/** The program says so when another of its kind works on the same cluster. */
+export const LOCKED = 'pgbackrest-050'
+
+export interface BackupSource {
+  cluster: ClusterRow
+  stanza: StanzaRow
+  repository: RenderRepository
+  leader: Leader
+}
+
+/** The leader is waited for: it may be changing right now. */
+export async function backupSource(step: StepContext): Promise<BackupSource> {
+  const { database, sealer, clusterId } = step
+  const cluster = await findCluster(database, clusterId)
+  if (cluster === undefined) throw new HowdahError('not-found', 'the cluster is gone')
+  const stanza = await activeStanza(database, clusterId)
+  const repository = await loadRepository(database, sealer, cluster)
+  if (repository === undefined || stanza === undefined) {
+    throw new HowdahError('no-repository', `${cluster.name} is not backed up anywhere`)
+  }
+  const leader = await step.until([], LEADER_TIMEOUT_MS, async () => {
+    const state = (await findCluster(database, clusterId))?.state ?? 'deleted'
+    if (ENDING.includes(state)) throw new HowdahError('wrong-state', `the cluster is ${state}`)
+    const found = await findLeader(step, clusterId)
+    if (found === undefined) await step.say('waits for a leader')
+    return found
+  })
+  return { cluster, stanza, repository, leader }
+}
+
+export function leaderAccess({ repository, leader }: Pick<BackupSource, 'repository' | 'leader'>) {
+  const { host, instance } = leader
+  return accessOn(repository, placeOn(host, instance.id, instance.postgres_port))
+}
+
+/**
+ * Makes the cluster's place in the repository; one that is there already is only checked. WAL that
+ * is being archived right now is in the way for a moment.
+ */
+export async function prepareRepository(
+  step: StepContext,
+  source: BackupSource,
+  timeoutMs = PREPARE_TIMEOUT_MS,
+): Promise<void> {
+  await step.until([], timeoutMs, async () => {
+    const result = await askAgent(step, {
+      hostId: source.leader.host.id,
+      operationId: step.operationId,
+      timeoutMs,
+      action: {
+        kind: 'pgbackrest',
+        repository: leaderAccess(source),
+        command: 'stanza-create',
+        // Without asking PostgreSQL: what it needs stands in the data directory.
+        options: ['--no-online'],
+        operands: [],
+      },
+    })
+    if (result.ok) return true
+    if (result.errorCode !== LOCKED) throw new HowdahError('repository-failed', result.error)
+    await step.say('waits until WAL is archived')
+    return undefined
+  })
+}
+
+/** Asks what there is, and keeps it. */
+export async function readBackups(step: StepContext, source: BackupSource) {
+  const answer = await askRepository(step, source.repository, source.leader, step.operationId)
+  await step.database.transaction((tx) => syncBackups(tx, source.stanza, answer.backups))
+  return answer
+}
+
+/** Asks an agent, and looks once a second until it has answered. */
+export async function askWithProgress(
+  step: StepContext,
+  request: TaskRequest,
+  look: () => Promise<void>,
+): Promise<TaskResult> {
+  const answer = askAgent(step, request)
+  // Awaited below: until then a failure must not count as unhandled.
+  answer.catch(() => undefined)
+  for (;;) {
+    const pause = step.changes.waitUntil([], Date.now() + LOOK_MS, async () => undefined)
+    const first = await Promise.race([answer, pause])
+    if (first !== undefined) return first
+    // Progress is told where it can be; it decides nothing.
+    await look().catch(() => undefined)
+  }
+}
+
+/** `412 MB of 2.1 GB, 87 MB/s` */
+export function makeProgress(verb: string, nowMs: () => number = Date.now) {
+  const startedMs = nowMs()
+  return (doneBytes: number, totalBytes: number): string => {
+    const seconds = Math.max(0.5, (nowMs() - startedMs) / 1000)
+    const rate = formatSize(doneBytes / seconds)
+    return `${verb} ${formatSize(doneBytes)} of ${formatSize(totalBytes)}, ${rate}/s`
+  }
+}
+
+export function formatSize(bytes: number): string {
+  const units = ['B', 'KB', 'MB', 'GB', 'TB']
+  let value = bytes
+  let unit = 0
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000
+    unit += 1
+  }
+  return `${value >= 100 || unit === 0 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`
+}

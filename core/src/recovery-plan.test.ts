@@ -1,0 +1,69 @@
+// Proves recovery-plan without anything else running.
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { type BackupChoice, planRecovery } from './recovery-plan.ts'
+
+const NOW = Date.parse('2026-11-21T12:00:00Z')
+
+function backup(number: number, stopped: string, lsn: string, damage = ''): BackupChoice {
+  const info = {
+    timeline: 1,
+    lsn_start: lsn,
+    lsn_stop: lsn,
+    size_bytes: 1,
+    read_bytes: 1,
+    repository_bytes: 1,
+    needs: [],
+    page_errors: false,
+  }
+  const label = `2026112${number}-000000F`
+  return {
+    id: `bkp_${number}`,
+    repository_id: 'rep',
+    label,
+    info,
+    stopped_at: new Date(stopped),
+    damage,
+  }
+}
+
+const all = [
+  backup(3, '2026-11-20T00:00:00Z', '0/9000000', 'a flipped bit'),
+  backup(1, '2026-11-18T00:00:00Z', '0/2000000'),
+  backup(2, '2026-11-19T00:00:00Z', '0/5000000'),
+]
+const restorePoints = [{ name: 'before', lsn: '0/4000000', at: '2026-11-18T12:00:00Z' }]
+const plan = (wanted: object) => planRecovery(all, wanted, { restorePoints, nowMs: NOW })
+
+test('a recovery begins with the newest sound backup before its target', () => {
+  assert.equal(plan({}).backup.id, 'bkp_2')
+  assert.equal(plan({ at: '2026-11-18T20:00:00+07:00' }).backup.id, 'bkp_1')
+  assert.equal(plan({ at: '2026-11-21T11:00:00Z' }).backup.id, 'bkp_2')
+  assert.equal(plan({ lsn: '0/5000000' }).backup.id, 'bkp_2')
+  assert.equal(plan({ lsn: '0/4ffffff' }).backup.id, 'bkp_1')
+  assert.equal(plan({ restore_point: 'before' }).backup.id, 'bkp_1')
+  assert.equal(plan({ xid: '700' }).backup.id, 'bkp_1')
+})
+
+test('a damaged backup is taken only by its name, and then its end is the target', () => {
+  const named = plan({ backup: 'bkp_3' })
+  assert.equal(named.backup.id, 'bkp_3')
+  assert.equal(named.target.kind, 'immediate')
+})
+
+test('the target is in words that PostgreSQL reads before it knows a zone', () => {
+  const { target } = plan({ at: '2026-11-20T10:00:00.123456Z' })
+  assert.deepEqual(target, { kind: 'time', value: '2026-11-20 10:00:00.123456+00:00' })
+})
+
+test('what cannot be reached is refused, and the window is named', () => {
+  const outside = { code: 'outside-window' }
+  assert.throws(() => plan({ at: '2026-11-17T00:00:00Z' }), outside)
+  assert.throws(() => plan({ at: '2026-11-22T00:00:00Z' }), outside)
+  assert.throws(() => plan({ at: '2026-11-18T00:00:00Z' }), /from 2026-11-18T00:00:01.000Z to/)
+  assert.throws(() => plan({ lsn: '0/1000000' }), outside)
+  assert.throws(() => planRecovery([], {}, { restorePoints, nowMs: NOW }), outside)
+  assert.throws(() => plan({ restore_point: 'after' }), { code: 'not-found' })
+  assert.throws(() => plan({ backup: 'bkp_9' }), { code: 'not-found' })
+  assert.throws(() => plan({ lsn: '0/5000000', xid: '7' }), { code: 'bad-request' })
+})

@@ -1,0 +1,57 @@
+// Proves wal without anything else running.
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import {
+  describeRange,
+  formatLsn,
+  formatSegmentName,
+  missingSegments,
+  parseLsn,
+  parseSegmentName,
+  rangesOf,
+  segmentOf,
+} from './wal.ts'
+
+const at = (timeline: number, ...numbers: number[]) =>
+  numbers.map((number) => ({ timeline, number }))
+
+test('LSNs and names of segments come back as they were', () => {
+  for (const text of ['0/0', '0/16B3748', '16/B374D848', 'FFFFFFFF/FFFFFFFF']) {
+    assert.equal(formatLsn(parseLsn(text) ?? 0n), text)
+  }
+  for (const text of ['', '0', '0/', '0/G', '123456789/0']) assert.equal(parseLsn(text), undefined)
+  const name = '0000000300000012000000FF'
+  const segment = parseSegmentName(name)
+  assert.deepEqual(segment, { timeline: 3, number: 0x12ff })
+  assert.equal(formatSegmentName(segment ?? { timeline: 0, number: 0 }), name)
+  assert.equal(segmentOf(parseLsn('12/FF000028') ?? 0n), 0x12ff)
+  for (const other of ['00000003.history', `${name}.partial`, name.toLowerCase()]) {
+    assert.equal(parseSegmentName(other), undefined)
+  }
+})
+
+test('segments become stretches without a hole, whatever their order', () => {
+  assert.deepEqual(rangesOf([...at(1, 5, 3, 4, 4, 9), ...at(2, 9, 10)]), [
+    { timeline: 1, first: 3, last: 5 },
+    { timeline: 1, first: 9, last: 9 },
+    { timeline: 2, first: 9, last: 10 },
+  ])
+})
+
+test('what is missing is found along the history of the timeline', () => {
+  const starts = [
+    { timeline: 2, lsn: parseLsn('0/6000100') ?? 0n },
+    { timeline: 3, lsn: parseLsn('0/8000000') ?? 0n },
+  ]
+  const path = { from: { timeline: 1, number: 3 }, starts, to: { timeline: 3, number: 9 } }
+  const whole = rangesOf([...at(1, 3, 4, 5), ...at(2, 6, 7), ...at(3, 8, 9)])
+  assert.deepEqual(missingSegments(whole, path), [])
+  // The parent's last segment is the child's, too: having it on the parent only is not enough.
+  const parental = rangesOf([...at(1, 3, 4, 5, 6), ...at(2, 7), ...at(3, 8, 9)])
+  assert.deepEqual(missingSegments(parental, path), [{ timeline: 2, first: 6, last: 6 }])
+  const holes = rangesOf([...at(1, 3, 5), ...at(2, 6, 7), ...at(3, 9)])
+  assert.deepEqual(missingSegments(holes, path).map(describeRange), [
+    '000000010000000000000004',
+    '000000030000000000000008',
+  ])
+})

@@ -1,0 +1,240 @@
+// What agents do with a repository, without a platform around it: one PostgreSQL, an S3 store over
+// TLS, and the programs themselves. Everything that a task refuses is refused before anything runs.
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { appendFile, chmod, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir, userInfo } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { parseRepositoryAnswer } from '@howdah/core/backup-info.ts'
+import type { RepositoryAccess, TaskAction } from '@howdah/core/protocol.ts'
+import { renderPgbackrest } from '@howdah/core/render/pgbackrest.ts'
+import type { RenderRepository, S3Storage } from '@howdah/core/render/repository.ts'
+import { type HostRoot, openHostRoot } from '../../agent/src/host-root.ts'
+import { runProgram } from '../../agent/src/run-program.ts'
+import { moveData } from '../../agent/src/tasks/move-data.ts'
+import { recoverData, restoreData } from '../../agent/src/tasks/recover-data.ts'
+import { listArchive, probeRepository, runPgbackrest } from '../../agent/src/tasks/repository.ts'
+import { runSql } from '../../agent/src/tasks/run-sql.ts'
+import { createAuthority } from '../../control-plane/src/certificates.ts'
+import { startS3, type TestS3 } from '../harness/s3.ts'
+import { until } from '../harness/until.ts'
+
+const BINARIES = '/usr/lib/postgresql/15/bin'
+const STANZA = 'clu_00000000000000000000000001'
+const PORT = 6433
+const TIMEOUT_MS = 60_000
+
+let base: string
+let root: HostRoot
+let store: TestS3
+let server: ReturnType<typeof spawn>
+
+before(async () => {
+  base = await mkdtemp(join(tmpdir(), 'howdah-test-'))
+  await chmod(base, 0o755)
+  root = await openHostRoot(
+    join(base, 'h'),
+    userInfo().uid === 0 ? 'postgres' : userInfo().username,
+  )
+  store = await startS3()
+  await startPostgresql()
+})
+
+after(async () => {
+  server?.kill('SIGQUIT')
+  if (server?.exitCode === null) await once(server, 'exit')
+  await store?.[Symbol.asyncDispose]()
+  await rm(base, { recursive: true, force: true })
+})
+
+const context = () => ({ root, timeoutMs: TIMEOUT_MS, signal: AbortSignal.timeout(TIMEOUT_MS) })
+const dataContext = () => ({ ...context(), spec: undefined, appliedRevision: -1 })
+
+function access(
+  name: string,
+  change: Partial<S3Storage> = {},
+  cipherPass: string | null = 'a-pass-of-this-test',
+): RepositoryAccess {
+  const storage: S3Storage = {
+    kind: 's3',
+    endpoint: store.endpoint,
+    port: store.port,
+    bucket: store.bucket,
+    region: 'us-east-1',
+    uriStyle: 'path',
+    prefix: 'deep/down',
+    key: store.key,
+    secret: store.secret,
+    caPem: store.caPem,
+    allowPrivate: true,
+    ...change,
+  }
+  const repository: RenderRepository = {
+    repositoryId: 'rep_1',
+    clusterId: STANZA,
+    storage,
+    cipherPass,
+    queueBytesMax: 1_073_741_824,
+  }
+  const data = join(root.path, 'data', name)
+  const config = renderPgbackrest(repository, {
+    dataDirectory: join(data, 'pgdata'),
+    socketDirectory: join(root.path, 'run'),
+    port: PORT,
+    spoolDirectory: join(data, 'spool'),
+    lockDirectory: join(data, 'lock'),
+    caFile: undefined,
+    patience: 'probe',
+  })
+  const endpoint = { host: storage.endpoint, allowPrivate: storage.allowPrivate }
+  return { config, caPem: storage.caPem, stanza: STANZA, endpoint }
+}
+
+async function startPostgresql(): Promise<void> {
+  const data = join(root.path, 'data/one/pgdata')
+  const initdb = [`${BINARIES}/initdb`, '-D', data, '-U', 'postgres', '-A', 'trust', '-N', '-k']
+  await runProgram({ argv: initdb as [string], timeoutMs: TIMEOUT_MS, user: root.dropTo })
+  const files = { conf: access('one').config, crt: store.caPem }
+  for (const [kind, text] of Object.entries(files)) {
+    await writeFile(join(data, `test.${kind}`), text, { mode: 0o644 })
+  }
+  const push = `pgbackrest --config=${data}/test.conf --repo1-storage-ca-file=${data}/test.crt`
+  const settings = [
+    `port = ${PORT}`,
+    "listen_addresses = ''",
+    `unix_socket_directories = '${root.path}/run'`,
+    'archive_mode = on',
+    `archive_command = '${push} --stanza=${STANZA} archive-push "%p"'`,
+    'track_commit_timestamp = on',
+  ]
+  await appendFile(join(data, 'postgresql.conf'), `${settings.join('\n')}\n`)
+  await runPgbackrest(command('stanza-create', ['--no-online']), context())
+  const user = root.dropTo
+  server = spawn(`${BINARIES}/postgres`, ['-D', data], {
+    stdio: 'ignore',
+    cwd: '/',
+    env: { PATH: '/usr/bin:/bin', LC_ALL: 'C' },
+    ...(user === undefined ? {} : { uid: user.uid, gid: user.gid }),
+  })
+  await until('PostgreSQL to answer', TIMEOUT_MS, async () =>
+    query('select 1').then(
+      () => ({ value: true }),
+      (error: Error) => ({ seen: error.message }),
+    ),
+  )
+}
+
+async function query(...texts: string[]): Promise<Record<string, unknown>[]> {
+  const connection = {
+    host: `${root.path}/run`,
+    port: PORT,
+    user: 'postgres',
+    database: 'postgres',
+  }
+  const statements = texts.map((text) => ({ text, params: [] }))
+  const results = await runSql(
+    { kind: 'sql', requireLeader: true, connection, statements },
+    { rootPath: root.path, ...context() },
+  )
+  return (results.at(-1)?.rows ?? []) as Record<string, unknown>[]
+}
+
+type PgbackrestAction = Extract<TaskAction, { kind: 'pgbackrest' }>
+
+function command(name: PgbackrestAction['command'], options: string[] = []): PgbackrestAction {
+  return { kind: 'pgbackrest', repository: access('one'), command: name, options, operands: [] }
+}
+
+async function info() {
+  const { output } = await runPgbackrest(command('info', ['--output=json']), context())
+  return parseRepositoryAnswer(output, STANZA)
+}
+
+test('a store is written, read and emptied again; what is wrong with it is said', async () => {
+  await probeRepository(access('one', {}, null), context())
+  const stranger = (await createAuthority('somebody else')).certificatePem
+  const cases: [Partial<S3Storage>, RegExp][] = [
+    // The store of this test knows keys, and does not check signatures.
+    [{ key: 'NOBODY' }, /403 \(Forbidden\).* InvalidAccessKeyId/],
+    [{ bucket: 'nobody' }, /404 \(Not Found\).* NoSuchBucket/],
+    [{ caPem: stranger }, /unable to verify certificate/],
+    [{ allowPrivate: false }, /private network/],
+  ]
+  for (const [change, says] of cases) {
+    await assert.rejects(probeRepository(access('one', change, null), context()), says)
+  }
+  assert.deepEqual(await readdir(join(root.path, 'tasks')), [])
+})
+
+test('options and commands that are not listed are refused', async () => {
+  for (const option of ['--repo1-path=/etc', '--pg1-path=/etc', '--cmd=x', '--config=/etc/x']) {
+    await assert.rejects(runPgbackrest(command('info', [option]), context()), { code: 'refused' })
+  }
+})
+
+test('a backup in the store is restored, replayed to a moment, and looked through', async () => {
+  await query('create table public.ledger as select generate_series(1, 1000) as n')
+  await runPgbackrest(command('backup', ['--type=full', '--annotation=operation=op_1']), context())
+  const [backup] = (await info()).backups
+  assert.equal(backup?.operationId, 'op_1')
+  const [moment] = await query(
+    'insert into public.ledger values (1001)',
+    'select pg_current_wal_insert_lsn()::text as lsn',
+  )
+  await query('insert into public.ledger values (1002)')
+  const [last] = await query('select pg_walfile_name(pg_switch_wal()) as name')
+  await until('WAL to be archived', TIMEOUT_MS, async () => {
+    const [row] = await query('select last_archived_wal as name from pg_stat_archiver')
+    const isThere = String(row?.['name']) >= String(last?.['name'])
+    return isThere ? { value: true } : { seen: JSON.stringify(row) }
+  })
+  const inventory = await listArchive({ repository: access('one'), archiveId: '15-1' }, context())
+  assert.equal(inventory.ranges.length, 1)
+  assert.ok(inventory.bytes > 0)
+
+  const dataDirectory = 'data/two/pgdata'
+  const restore = { repository: access('two'), dataDirectory, label: backup?.label ?? '' }
+  await restoreData({ kind: 'restore-data', ...restore }, dataContext())
+  const report = await recoverData(
+    {
+      kind: 'recover-data',
+      repository: access('two'),
+      dataDirectory,
+      binDirectory: BINARIES,
+      superuser: 'postgres',
+      port: PORT + 1,
+      target: { kind: 'lsn', value: String(moment?.['lsn']) },
+      statements: [{ text: 'select count(*)::integer as n from public.ledger', params: [] }],
+      amcheck: true,
+    },
+    dataContext(),
+  )
+  assert.deepEqual(report.rows, [{ n: 1001 }])
+  assert.equal(report.damage, '')
+  assert.equal(report.timeline, 2)
+  assert.deepEqual(await readdir(join(root.path, 'tasks')), [])
+})
+
+test('what is removed from the store is gone', async () => {
+  const gone = { ...command('repo-rm', ['--recurse']), operands: [] }
+  await runPgbackrest(gone, context())
+  const left = await readdir(store.directory, { recursive: true })
+  assert.deepEqual(
+    left.filter((path) => path.includes('backup.info')),
+    [],
+  )
+})
+
+test('data moves once, and only within the data of the host', async () => {
+  const move = { from: 'data/two/pgdata', to: 'data/two/before' }
+  await moveData(move, dataContext())
+  await moveData(move, dataContext())
+  for (const bad of [
+    { from: 'config/x', to: 'data/y' },
+    { from: 'data/none', to: 'data/nowhere' },
+  ]) {
+    await assert.rejects(moveData(bad, dataContext()), { code: 'refused' })
+  }
+})

@@ -1,0 +1,74 @@
+// Owns an S3 server for tests: real HTTPS with a certificate of an authority of its own, buckets as
+// directories. It listens on loopback and lives as long as the test.
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createAuthority, issueCertificate } from '../../control-plane/src/certificates.ts'
+
+interface Server {
+  run(): Promise<{ port: number }>
+  close(): Promise<void>
+}
+
+export interface TestS3 extends AsyncDisposable {
+  endpoint: string
+  port: number
+  bucket: string
+  key: string
+  secret: string
+  caPem: string
+  /** Objects as files, below the bucket. */
+  directory: string
+  /** As a store that is away: connections are refused until `start`. */
+  stop(): Promise<void>
+  start(): Promise<void>
+}
+
+/** The only account that the server knows. */
+const ACCOUNT = 'S3RVER'
+const BUCKET = 'backups'
+const ADDRESS = '127.0.0.1'
+
+export async function startS3(): Promise<TestS3> {
+  const S3rver = createRequire(import.meta.url)('s3rver') as new (options: object) => Server
+  const directory = await mkdtemp(join(tmpdir(), 'howdah-test-s3-'))
+  const authority = await createAuthority('test s3')
+  const tls = await issueCertificate(authority, 'localhost', ['localhost'], 1)
+  let port = 0
+  let server: Server | undefined
+  const start = async () => {
+    server = new S3rver({
+      address: ADDRESS,
+      port,
+      silent: true,
+      directory,
+      // The program that backs up speaks both; a name per bucket would need a DNS of its own.
+      vhostBuckets: false,
+      configureBuckets: [{ name: BUCKET, configs: [] }],
+      cert: tls.certificatePem,
+      key: tls.keyPem,
+    })
+    port = (await server.run()).port
+  }
+  const stop = async () => {
+    await server?.close()
+    server = undefined
+  }
+  await start()
+  return {
+    endpoint: 'localhost',
+    port,
+    bucket: BUCKET,
+    key: ACCOUNT,
+    secret: ACCOUNT,
+    caPem: authority.certificatePem,
+    directory: join(directory, BUCKET),
+    start,
+    stop,
+    async [Symbol.asyncDispose]() {
+      await stop()
+      await rm(directory, { recursive: true, force: true })
+    },
+  }
+}
