@@ -72,7 +72,10 @@ function sendOnce(options: HttpsRequest, timeoutMs: number): Promise<HttpsRespon
     })
     const abort = () => sent.destroy(new Error('stopped'))
     const timer = setTimeout(() => {
-      sent.destroy(new Error(`no reply within ${Math.round(timeoutMs)} ms`))
+      const late = new Error(`no reply within ${Math.round(timeoutMs)} ms`)
+      sent.destroy(late)
+      // One that is destroyed already says nothing more.
+      settle(() => reject(late))
     }, timeoutMs)
     const settle = (finish: () => void) => {
       clearTimeout(timer)
@@ -85,7 +88,12 @@ function sendOnce(options: HttpsRequest, timeoutMs: number): Promise<HttpsRespon
       const stale = sent.reusedSocket && hasCode(error, 'ECONNRESET', 'EPIPE')
       settle(() => reject(stale ? new StaleConnection(error.message) : error))
     })
+    const closed = () => settle(() => reject(new Error('the connection was closed')))
+    sent.once('close', closed)
     sent.on('response', (response) => {
+      // From here on the reply tells; its request may be closed before all of it was read.
+      sent.removeListener('close', closed)
+      response.on('close', closed)
       const chunks: Buffer[] = []
       let bytes = 0
       response.on('data', (chunk: Buffer) => {

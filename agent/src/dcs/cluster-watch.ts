@@ -15,6 +15,8 @@ const REREAD_MS = 1000
 const STREAM_RETRY_MS = 200
 /** The member of a host that vanished must be left before its silence is judged, after 1 to 3 s. */
 const CALL_TIMEOUT_MS = 1000
+/** Then the log tells; the next read begins anew. */
+const GIVE_UP_MS = 4000
 
 export interface LeaderKey {
   name: string
@@ -68,7 +70,10 @@ export function watchCluster(
   signal: AbortSignal,
 ): ClusterWatch {
   const { dcs } = cluster
-  const client = connectEtcd(dcs, signal, CALL_TIMEOUT_MS)
+  const client = connectEtcd(dcs, signal, {
+    timeoutMs: CALL_TIMEOUT_MS,
+    giveUpMs: GIVE_UP_MS,
+  })
   const subscribers = new Set<() => void>()
   let view: ClusterView | undefined
   let answeredMs = Number.NEGATIVE_INFINITY

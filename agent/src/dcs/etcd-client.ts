@@ -49,13 +49,14 @@ interface Connection {
 }
 
 /**
- * Calls end when `signal` aborts; without a limit of its own, a caller must set one. An endpoint
- * that does not answer within `timeoutMs` (default 5000) is left for the next.
+ * Calls end when `signal` aborts. An endpoint that does not answer within `timeoutMs` (default
+ * 5000) is left for the next; a call that found none in `giveUpMs` (default: never) fails as its
+ * last try did.
  */
 export function connectEtcd(
   access: EtcdAccess,
   signal: AbortSignal,
-  timeoutMs = CALL_TIMEOUT_MS,
+  { timeoutMs = CALL_TIMEOUT_MS, giveUpMs = Number.POSITIVE_INFINITY } = {},
 ): EtcdClient {
   const agent = makeHttpsAgent({ caPem: access.caPem, checkName: true })
   const endpoints = makeRotation(access.endpoints)
@@ -82,6 +83,7 @@ export function connectEtcd(
   }
 
   async function call(path: string, body: Record<string, unknown>) {
+    const deadlineMs = performance.now() + giveUpMs
     for (let tried = 1; ; tried += 1) {
       const asked = endpoints.moves()
       try {
@@ -89,6 +91,7 @@ export function connectEtcd(
         return await post(path, body, token === '' ? undefined : token)
       } catch (error) {
         if (!(error instanceof EtcdError) || signal.aborted) throw error
+        if (performance.now() > deadlineMs) throw error
         if (STALE_TOKEN.test(error.message)) token = undefined
         else if (error.code !== -1 && !PASSING.test(error.message)) throw error
         // Calls that fail together leave the endpoint once: twice might lead back to it.

@@ -21,6 +21,8 @@ export function commandHaproxy(socketPath: string, commands: readonly string[]):
       if (answer.length > ANSWER_BYTES_MAX) socket.destroy(new Error('HAProxy answers too much'))
     })
     socket.on('error', reject)
+    // After an answer it changes nothing; without one nobody else would tell.
+    socket.on('close', () => reject(new Error('HAProxy hung up')))
     socket.on('end', () => {
       const complaint = answer.split('\n').find((line) => COMPLAINT.test(line))
       const isDump = commands.every((command) => command.startsWith('show '))

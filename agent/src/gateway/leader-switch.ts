@@ -4,12 +4,12 @@
 import { join } from 'node:path'
 import { describeError } from '@howdah/core/errors.ts'
 import type { WatchedCluster } from '@howdah/core/host-spec.ts'
-import pg from 'pg'
+import type pg from 'pg'
 import type { Logger } from 'pino'
 import { hasCode } from '../atomic-file.ts'
 import type { ClusterWatch } from '../dcs/cluster-watch.ts'
-import { endSession } from '../end-session.ts'
 import type { EventStore } from '../event-store.ts'
+import { endSession, openSession } from '../pg-session.ts'
 import { pause } from '../wake.ts'
 import {
   type ClientHold,
@@ -273,20 +273,19 @@ async function becomesWritable(
   instance: Instance,
   stillLeads: () => boolean,
 ): Promise<boolean> {
+  const options = {
+    host: instance.address,
+    port: instance.postgresPort,
+    database: 'postgres',
+    user: cluster.probe.user,
+    password: cluster.probe.password,
+    query_timeout: ASK_TIMEOUT_MS,
+    ssl: { ca: cluster.caPem, checkServerIdentity: () => undefined },
+  }
   while (stillLeads()) {
-    const client = new pg.Client({
-      host: instance.address,
-      port: instance.postgresPort,
-      database: 'postgres',
-      user: cluster.probe.user,
-      password: cluster.probe.password,
-      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-      query_timeout: ASK_TIMEOUT_MS,
-      ssl: { ca: cluster.caPem, checkServerIdentity: () => undefined },
-    })
-    client.on('error', () => undefined)
+    let client: pg.Client | undefined
     try {
-      await client.connect()
+      client = await openSession(options, CONNECT_TIMEOUT_MS)
       while (stillLeads()) {
         const { rows } = await client.query<{ standby: boolean }>(
           'select pg_catalog.pg_is_in_recovery() as standby',
@@ -300,7 +299,7 @@ async function becomesWritable(
       const refused = hasCode(error, '28P01')
       await pause(refused ? RESYNC_MS : UNREACHABLE_POLL_MS, new AbortController().signal)
     } finally {
-      await endSession(client)
+      if (client !== undefined) await endSession(client)
     }
   }
   return false

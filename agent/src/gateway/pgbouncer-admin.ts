@@ -2,10 +2,12 @@
 // for the running transactions, so it never returns behind an open one: every PAUSE here has a
 // deadline, after which it is undone.
 import type { WatchedCluster } from '@howdah/core/host-spec.ts'
-import pg from 'pg'
-import { endSession } from '../end-session.ts'
+import type pg from 'pg'
+import { endSession, openSession } from '../pg-session.ts'
 
 const CONNECT_TIMEOUT_MS = 2000
+/** For every command but PAUSE, which waits for transactions. */
+const ANSWER_TIMEOUT_MS = 2000
 
 export interface PoolerAddress {
   address: string
@@ -40,25 +42,25 @@ export async function openConsole(
   cluster: WatchedCluster,
   pooler: PoolerAddress,
 ): Promise<PoolerConsole> {
-  const client = new pg.Client({
+  const options = {
     host: pooler.address,
     port: pooler.port,
     database: 'pgbouncer',
     user: cluster.gatewayAdmin.user,
     password: cluster.gatewayAdmin.password,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     ssl: { ca: cluster.caPem, checkServerIdentity: () => undefined },
-  })
-  client.on('error', () => undefined)
-  await client.connect()
+  }
+  const client = await openSession(options, CONNECT_TIMEOUT_MS)
   return {
     pause: (timeoutMs) => pauseWithin(client, timeoutMs),
-    resume: () => tolerate(client.query('RESUME'), /not (paused|suspended)/i),
-    reconnect: () => tolerate(client.query('RECONNECT'), /^$/),
+    resume: () => tolerate(client.query(bounded('RESUME')), /not (paused|suspended)/i),
+    reconnect: () => tolerate(client.query(bounded('RECONNECT')), /^$/),
     countWaiting: () => countWaiting(client),
     close: () => endSession(client),
   }
 }
+
+const bounded = (text: string) => ({ text, query_timeout: ANSWER_TIMEOUT_MS })
 
 async function tolerate(command: Promise<unknown>, refusal: RegExp): Promise<void> {
   await command.catch((error: Error) => {
@@ -78,7 +80,7 @@ async function pauseWithin(client: pg.Client, timeoutMs: number): Promise<boolea
 }
 
 async function countWaiting(client: pg.Client): Promise<WaitingClients> {
-  const { rows } = await client.query<Record<string, string>>('SHOW POOLS')
+  const { rows } = await client.query<Record<string, string>>(bounded('SHOW POOLS'))
   const waitedMs = rows.map(
     (row) => Number(row['maxwait'] ?? 0) * 1000 + Number(row['maxwait_us'] ?? 0) / 1000,
   )

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 import { PLATFORM_ROLES } from '@howdah/core/render/model.ts'
 import pg from 'pg'
-import { endSession } from '../end-session.ts'
+import { endSession, openSession } from '../pg-session.ts'
 
 export type LocalAnswer =
   | { kind: 'rows'; rows: Record<string, unknown>[] }
@@ -25,24 +25,23 @@ export async function askLocally(
   text: string,
   params: readonly unknown[],
 ): Promise<LocalAnswer> {
-  const client = new pg.Client({
+  const options = {
     host: join(rootPath, HOST_LAYOUT.run),
     port: instance.postgresPort,
     user: PLATFORM_ROLES.superuser,
     password: '',
     database: 'postgres',
-    connectionTimeoutMillis: timeoutMs,
     query_timeout: timeoutMs,
     options: '-c search_path=pg_catalog,pg_temp -c synchronous_commit=local',
-  })
-  client.on('error', () => undefined)
+  }
+  let client: pg.Client | undefined
   try {
-    await client.connect()
+    client = await openSession(options, timeoutMs)
     const { rows } = await client.query(text, [...params])
     return { kind: 'rows', rows: rows as Record<string, unknown>[] }
   } catch (error) {
     return { kind: error instanceof pg.DatabaseError ? 'refusal' : 'silence' }
   } finally {
-    await endSession(client)
+    if (client !== undefined) await endSession(client)
   }
 }

@@ -2,8 +2,8 @@
 // milliseconds, and the questions that matter afterwards: what was refused, how long nobody could
 // write, what is missing, and whether two instances accepted writes at one moment.
 import type { TaskAction } from '@howdah/core/protocol.ts'
-import pg from 'pg'
-import { endSession } from '../end-session.ts'
+import type pg from 'pg'
+import { endSession, openSession } from '../pg-session.ts'
 import { pause } from '../wake.ts'
 
 type LedgerAction = Extract<TaskAction, { kind: 'run-ledger' }>
@@ -62,23 +62,17 @@ export async function runLedger(action: LedgerAction, signal: AbortSignal): Prom
   }
 }
 
-async function connect(
-  action: LedgerAction,
-  to: { address: string; port: number },
-): Promise<pg.Client> {
-  const client = new pg.Client({
+function connect(action: LedgerAction, to: { address: string; port: number }): Promise<pg.Client> {
+  const options = {
     host: to.address,
     port: to.port,
     user: action.user,
     password: action.password,
     database: 'postgres',
-    connectionTimeoutMillis: WRITE_TIMEOUT_MS,
     query_timeout: WRITE_TIMEOUT_MS,
     ssl: { ca: action.caPem, checkServerIdentity: () => undefined },
-  })
-  client.on('error', () => undefined)
-  await client.connect()
-  return client
+  }
+  return openSession(options, WRITE_TIMEOUT_MS)
 }
 
 /** What is there once somebody can be asked; the rows are removed afterwards. */

@@ -4,7 +4,7 @@ import { isAbsolute, normalize } from 'node:path'
 import { describeError } from '@howdah/core/errors.ts'
 import type { TaskAction } from '@howdah/core/protocol.ts'
 import pg from 'pg'
-import { endSession } from '../end-session.ts'
+import { endSession } from '../pg-session.ts'
 import { TaskError } from './task-error.ts'
 
 type SqlAction = Extract<TaskAction, { kind: 'sql' }>
