@@ -78,6 +78,8 @@ const UP_TIMEOUT_MS = 180_000
 const DOWN_TIMEOUT_MS = 180_000
 const CREATE_TIMEOUT_MS = 240_000
 const LOG_LINES = 25
+/** Of each Patroni, etcd, HAProxy and PgBouncer. */
+const SERVICE_LOG_LINES = 6
 
 export async function startPlatform(options: PlatformOptions): Promise<TestPlatform> {
   const home = await mkdtemp(join(tmpdir(), 'howdah-test-'))
@@ -235,9 +237,17 @@ export function explainFailures(platform: () => TestPlatform | undefined): void 
 async function explain(home: string): Promise<string> {
   const log = join(home, 'platform/log')
   const agents = (await readdir(join(home, 'hosts')).catch(() => [])).sort()
+  const services = await Promise.all(
+    agents.map(async (host) => {
+      const directory = join(home, 'hosts', host, 'log')
+      const names = await readdir(directory).catch(() => [])
+      return names.sort().map((name) => join(directory, name, 'current'))
+    }),
+  )
   const tails = await Promise.all([
     tailOf(join(log, 'control-plane/current'), /./),
     ...agents.map((host) => tailOf(join(home, 'hosts', host, 'agent/log/current'), NOT_ROUTINE)),
+    ...services.flat().map((path) => tailOf(path, /./, SERVICE_LOG_LINES)),
   ])
   return `logs are in ${log} and ${home}/hosts/*/log; they end with:\n${tails.join('\n')}`
 }
@@ -245,11 +255,11 @@ async function explain(home: string): Promise<string> {
 /** What an agent says whenever it takes a spec or ends a task tells nothing about a failure. */
 const NOT_ROUTINE = /^(?!.*(spec applied|service changed|task ended))/
 
-async function tailOf(path: string, wanted: RegExp): Promise<string> {
+async function tailOf(path: string, wanted: RegExp, linesMax = LOG_LINES): Promise<string> {
   const text = await readFile(path, 'utf8').catch((error: Error) => error.message)
   const lines = text
     .trimEnd()
     .split('\n')
     .filter((line) => wanted.test(line))
-  return [`-- ${path}`, ...lines.slice(-LOG_LINES).map((line) => line.slice(0, 500))].join('\n')
+  return [`-- ${path}`, ...lines.slice(-linesMax).map((line) => line.slice(0, 500))].join('\n')
 }

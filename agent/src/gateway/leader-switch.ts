@@ -30,6 +30,8 @@ type Instance = WatchedCluster['instances'][number]
 const WRITABLE_POLL_MS = 2
 /** The same for one that cannot be asked: each try is a new connection. */
 const UNREACHABLE_POLL_MS = 20
+/** A leader that does not write for so long is told of, each time that it is over. */
+const LATE_MS = 5000
 const CONNECT_TIMEOUT_MS = 1000
 const ASK_TIMEOUT_MS = 1000
 /** What HAProxy has is compared with what it should have this often: it may have been restarted. */
@@ -227,7 +229,12 @@ async function followLeader(
       if (leader !== undefined && leader !== pointsTo()) {
         const instance = cluster.instances.find((candidate) => candidate.name === leader)
         const stillLeads = () => watch.view()?.leader?.name === leader && !signal.aborted
-        if (instance !== undefined && (await becomesWritable(cluster, instance, stillLeads))) {
+        const late = (why: string) =>
+          log.warn({ gateway: needs.gateway.name, leader, why }, 'the leader does not write yet')
+        if (
+          instance !== undefined &&
+          (await becomesWritable(cluster, instance, stillLeads, late))
+        ) {
           await onWritable(leader)
           continue
         }
@@ -272,7 +279,14 @@ async function becomesWritable(
   cluster: WatchedCluster,
   instance: Instance,
   stillLeads: () => boolean,
+  late: (why: string) => void,
 ): Promise<boolean> {
+  let toldMs = performance.now()
+  const tellIfLate = (why: string) => {
+    if (performance.now() - toldMs < LATE_MS) return
+    toldMs = performance.now()
+    late(why)
+  }
   const options = {
     host: instance.address,
     port: instance.postgresPort,
@@ -291,11 +305,13 @@ async function becomesWritable(
           'select pg_catalog.pg_is_in_recovery() as standby',
         )
         if (rows[0]?.standby === false) return true
+        tellIfLate('it is in recovery')
         await pause(WRITABLE_POLL_MS, new AbortController().signal)
       }
     } catch (error) {
       // It is starting, or gone: asked again for as long as it holds the key. A new cluster has no
       // probe role yet, and each question costs both sides a handshake.
+      tellIfLate(describeError(error))
       const refused = hasCode(error, '28P01')
       await pause(refused ? RESYNC_MS : UNREACHABLE_POLL_MS, new AbortController().signal)
     } finally {
