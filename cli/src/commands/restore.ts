@@ -1,5 +1,5 @@
-// howdah restore: takes a cluster back to a moment, in place, after its name was typed. With "undo"
-// as a second word it brings back what there was.
+// howdah restore: takes a cluster back to a moment, in place, after its name was typed. `restore
+// undo` brings back what there was.
 import type { RestorePlan } from '@howdah/core/contract/backups.ts'
 import type { OperationAccepted } from '@howdah/core/contract/clusters.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
@@ -12,23 +12,33 @@ import type { Context } from '../context.ts'
 import { type RecoveryFlags, recoveryBody, recoveryOptions } from '../recovery-options.ts'
 import { safeLine } from '../safe-text.ts'
 
-interface Flags extends WaitFlags, ConfirmFlags, RecoveryFlags {
-  undo?: boolean
-}
+type UndoFlags = WaitFlags & ConfirmFlags
+type Flags = UndoFlags & RecoveryFlags
 
 export function register(program: Command, context: Context): void {
   const command = program
     .command('restore')
     .description('take a cluster back to a moment, in place; fork makes a new one instead')
     .argument('<cluster>', 'name or id')
-  recoveryOptions(command)
-    .option('--undo', 'bring back what there was before the last restore')
+  confirmOptions(recoveryOptions(command)).action((name: string, flags: Flags) =>
+    restore(context, name, flags),
+  )
+  // A cluster that is called undo is restored by its id.
+  const undoing = command
+    .command('undo')
+    .description('bring back what there was before the last restore')
+    .argument('<cluster>', 'name or id')
+  // Commander gives an option that both know to the command above.
+  confirmOptions(undoing).action((name: string) =>
+    undo(context, name, undoing.optsWithGlobals<UndoFlags>()),
+  )
+}
+
+function confirmOptions(command: Command): Command {
+  return command
     .option('--yes', 'do not ask')
     .option('--confirm <name>', 'the name of the cluster, instead of typing it')
     .option(...NO_WAIT)
-    .action((name: string, flags: Flags) =>
-      flags.undo === true ? undo(context, name, flags) : restore(context, name, flags),
-    )
 }
 
 async function restore(context: Context, name: string, flags: Flags): Promise<void> {
@@ -55,11 +65,11 @@ async function restore(context: Context, name: string, flags: Flags): Promise<vo
     .output()
     .print(data, () => [
       `cluster ${safeLine(name)} ${isDone ? 'is restored' : 'is being restored'}`,
-      `take it back with: howdah restore ${safeLine(name)} --undo`,
+      `take it back with: howdah restore undo ${safeLine(name)}`,
     ])
 }
 
-async function undo(context: Context, name: string, flags: Flags): Promise<void> {
+async function undo(context: Context, name: string, flags: UndoFlags): Promise<void> {
   const lost = 'what was written since is lost'
   const consequence = `this brings back what ${name} was before its restore; ${lost}`
   await confirmName(context, flags, { name, consequence })
