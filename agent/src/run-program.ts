@@ -17,6 +17,8 @@ export interface ProgramRun {
   input?: string
   /** Of standard error, its end; 500 unless given. */
   stderrCharactersMax?: number
+  /** Called with its id; what it returns is called at the end. */
+  watch?: ((pid: number) => () => void) | undefined
 }
 
 /** Standard output. Throws with argv, exit code or signal, and the end of standard error. */
@@ -32,12 +34,15 @@ export async function runProgram(run: ProgramRun): Promise<string> {
     ...(run.signal === undefined ? {} : { signal: run.signal }),
   }
   return await new Promise((resolve, reject) => {
+    let unwatch: () => void = () => undefined
     const child = execFile(program, args, options, (error, stdout, stderr) => {
+      unwatch()
       if (error === null) return resolve(stdout)
       const ended = error.signal ? `signal ${error.signal}` : `code ${error.code ?? 'unknown'}`
       const said = stderr.trim().slice(-(run.stderrCharactersMax ?? STDERR_CHARACTERS_SHOWN))
       reject(new Error(`${run.argv.join(' ')} ended with ${ended}: ${said}`))
     })
+    if (child.pid !== undefined && run.watch !== undefined) unwatch = run.watch(child.pid)
     // A program that ends without reading its input breaks the pipe; how it ended says enough.
     child.stdin?.on('error', () => undefined)
     child.stdin?.end(run.input ?? '')

@@ -8,6 +8,7 @@ import * as backupList from './commands/backup-list.ts'
 import * as backupSchedule from './commands/backup-schedule.ts'
 import * as backupShow from './commands/backup-show.ts'
 import * as backupStatus from './commands/backup-status.ts'
+import * as clusterChangeRepository from './commands/cluster-change-repository.ts'
 import * as clusterCreate from './commands/cluster-create.ts'
 import * as clusterDelete from './commands/cluster-delete.ts'
 import * as clusterFailover from './commands/cluster-failover.ts'
@@ -78,6 +79,7 @@ const COMMANDS = [
   clusterFailover,
   clusterRestart,
   clusterScale,
+  clusterChangeRepository,
   clusterPause,
   clusterResume,
   backupCreate,

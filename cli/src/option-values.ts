@@ -13,6 +13,19 @@ export function parseCount(minimum: number, maximum: number): (text: string) => 
   }
 }
 
+const RATE_UNITS = { kb: 1e3, mb: 1e6, gb: 1e9, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30 }
+
+/** `20MB/s` as bytes per second; from 1 MB/s on, as less would only tear a backup apart. */
+export function parseRate(text: string): number {
+  const match = /^(\d{1,6}(?:\.\d{1,3})?) ?([kKMG]i?B)(?:\/s)?$/.exec(text)
+  const unit = RATE_UNITS[(match?.[2] ?? '').toLowerCase() as keyof typeof RATE_UNITS]
+  const rate = Math.round(Number(match?.[1]) * unit)
+  if (!(rate >= 1e6 && rate <= 1e12)) {
+    throw new InvalidArgumentError('Give at least 1MB/s, e.g. 20MB/s.')
+  }
+  return rate
+}
+
 /** Collects repeated `k=v`; a later one for the same key wins. */
 export function collectPair(
   text: string,

@@ -20,6 +20,12 @@ export interface Authority {
   keyPem: string
 }
 
+export interface Validity {
+  days: number
+  /** For a program that compares what it connects to with names only, an address too. */
+  addressesAsNames?: boolean
+}
+
 export interface IssuedCertificate {
   certificatePem: string
   keyPem: string
@@ -72,10 +78,13 @@ export async function createAuthority(commonName: string): Promise<Authority> {
   return { certificatePem: `${certificate.toString('pem')}\n`, keyPem }
 }
 
-function alternativeNames(names: readonly string[]): x509.SubjectAlternativeNameExtension {
+function alternativeNames(
+  names: readonly string[],
+  addressesAsNames: boolean,
+): x509.SubjectAlternativeNameExtension {
   return new x509.SubjectAlternativeNameExtension(
     names.map((name) => ({
-      type: isIP(name) === 0 ? ('dns' as const) : ('ip' as const),
+      type: isIP(name) === 0 || addressesAsNames ? ('dns' as const) : ('ip' as const),
       value: name,
     })),
   )
@@ -93,7 +102,7 @@ async function sign(
   publicKey: webcrypto.CryptoKey | x509.PublicKey,
   commonName: string,
   names: readonly string[],
-  days: number,
+  { days, addressesAsNames = false }: Validity,
 ): Promise<string> {
   const issuer = new x509.X509Certificate(authority.certificatePem)
   const now = Date.now()
@@ -113,7 +122,7 @@ async function sign(
         x509.ExtendedKeyUsage.serverAuth,
         x509.ExtendedKeyUsage.clientAuth,
       ]),
-      alternativeNames(names),
+      alternativeNames(names, addressesAsNames),
       await x509.AuthorityKeyIdentifierExtension.create(issuer),
     ],
   })
@@ -125,10 +134,11 @@ export async function issueCertificate(
   authority: Authority,
   commonName: string,
   names: readonly string[],
-  days: number,
+  validity: number | Validity,
 ): Promise<IssuedCertificate> {
   const { keys, keyPem } = await newKeys()
-  const certificatePem = await sign(authority, keys.publicKey, commonName, names, days)
+  const meant = typeof validity === 'number' ? { days: validity } : validity
+  const certificatePem = await sign(authority, keys.publicKey, commonName, names, meant)
   return { certificatePem, keyPem }
 }
 
@@ -145,7 +155,7 @@ export async function signRequest(
 ): Promise<string> {
   const request = new x509.Pkcs10CertificateRequest(csrPem)
   if (!(await request.verify())) throw new Error('the certificate request is not signed by its key')
-  return sign(authority, request.publicKey, commonName, [commonName], days)
+  return sign(authority, request.publicKey, commonName, [commonName], { days })
 }
 
 /** SHA-256 of the certificate's DER, hex: what an enrolment token carries. */

@@ -41,6 +41,7 @@ const REST_PORT_FIRST = 8008
 const GATEWAY_PORT_FIRST = 5000
 const STATS_PORT_FIRST = 8404
 /** Ranges never meet: gateways 5000-5393, instances 5432-5631, stats 8404-8443, REST 8008-8207. */
+const DOOR_PORT_FIRST = 8500
 const INSTANCES_PER_HOST_MAX = 200
 const GATEWAYS_PER_HOST_MAX = 40
 
@@ -84,6 +85,12 @@ function firstFree(
 
 function* portsFrom(first: number, count: number): Iterable<number> {
   for (let offset = 0; offset < count; offset += 1) yield first + offset
+}
+
+/** For the time of a backup that runs beside a replica; 8500 to 8699. */
+export function freeDoorPort(taken: ReadonlySet<number>, host: string): number {
+  const candidates = portsFrom(DOOR_PORT_FIRST, INSTANCES_PER_HOST_MAX)
+  return firstFree(new Set(taken), candidates, 'a backup', host)
 }
 
 function gatewayBlock(taken: Set<number>, host: string): GatewayPorts {

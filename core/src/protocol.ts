@@ -108,6 +108,15 @@ const DcsAccess = Type.Object({
   password: Type.Optional(Type.String()),
 })
 
+/** Looked up and checked by the agent each time, before anything connects. */
+const RepositoryEndpoint = Type.Union([
+  Type.Object({
+    host: Type.String({ maxLength: 253 }),
+    allowPrivate: Type.Boolean(),
+  }),
+  Type.Null(),
+])
+
 /** A repository of backups, as a task reaches it. */
 const RepositoryAccess = Type.Object({
   /** The program's configuration, rendered for this host. */
@@ -115,14 +124,14 @@ const RepositoryAccess = Type.Object({
   /** The authority of the endpoint, where it is none that the system trusts. */
   caPem: Type.Union([Type.String({ maxLength: 65_536 }), Type.Null()]),
   stanza: Type.String({ pattern: '^[a-z0-9_]{1,64}$' }),
-  /** Looked up and checked by the agent each time, before anything connects. */
-  endpoint: Type.Union([
+  endpoint: RepositoryEndpoint,
+  /** Of the second repository in `config`, if there is one. */
+  second: Type.Optional(
     Type.Object({
-      host: Type.String({ maxLength: 253 }),
-      allowPrivate: Type.Boolean(),
+      caPem: Type.Union([Type.String({ maxLength: 65_536 }), Type.Null()]),
+      endpoint: RepositoryEndpoint,
     }),
-    Type.Null(),
-  ]),
+  ),
 })
 
 export const PGBACKREST_COMMANDS = [
@@ -267,9 +276,21 @@ export const TaskAction = Type.Union([
     operands: Type.Array(Type.String({ pattern: '^[A-Za-z0-9_./-]*$', maxLength: 200 }), {
       maxItems: 1,
     }),
+    /** The agent stops the program again and again so that it reads no faster than this. */
+    readBytesPerSecondMax: Type.Optional(Type.Integer({ minimum: 1_000_000 })),
   }),
   /** Writes, reads and removes a small file in the repository, or says what failed. */
   Type.Object({ kind: Type.Literal('probe-repository'), repository: RepositoryAccess }),
+  /**
+   * Archives segments that the repository lacks, as far as they are here and whole. Returns `{
+   * pushed }`, their names.
+   */
+  Type.Object({
+    kind: Type.Literal('push-segments'),
+    repository: RepositoryAccess,
+    dataDirectory: RelativePath,
+    segments: Type.Array(Type.String({ pattern: '^[0-9A-F]{24}$' }), { maxItems: 64 }),
+  }),
   /** What WAL the repository holds. Returns an ArchiveInventory. */
   Type.Object({
     kind: Type.Literal('list-archive'),
@@ -303,6 +324,11 @@ export const TaskAction = Type.Union([
     statements: Type.Array(SqlStatement, { maxItems: 200 }),
     /** Have every relation looked through for damage. */
     amcheck: Type.Boolean(),
+    /**
+     * Stop at the target and stay a replica, on the timeline that it has: nothing is run, and
+     * nothing returned.
+     */
+    replica: Type.Optional(Type.Boolean()),
   }),
   /** Bytes below a path of `data`; 0 where there is nothing. Returns `{ bytes }`. */
   Type.Object({ kind: Type.Literal('measure-data'), path: RelativePath }),

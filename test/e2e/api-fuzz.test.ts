@@ -85,6 +85,7 @@ const EXPECTED_ACCESS: Record<string, Access> = {
   'PATCH /v1/clusters/{cluster}/backup-policy': 'operate',
   'GET /v1/clusters/{cluster}/backup-status': 'read',
   'POST /v1/clusters/{cluster}/fork': 'operate',
+  'POST /v1/clusters/{cluster}/repository': 'operate',
   'POST /v1/clusters/{cluster}/restore': 'operate',
   'POST /v1/clusters/{cluster}/restore/undo': 'operate',
   'GET /v1/clusters/{cluster}/restore-points': 'read',

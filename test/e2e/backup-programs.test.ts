@@ -211,10 +211,21 @@ test('a backup in the store is restored, replayed to a moment, and looked throug
     },
     dataContext(),
   )
-  assert.deepEqual(report.rows, [{ n: 1001 }])
-  assert.equal(report.damage, '')
-  assert.equal(report.timeline, 2)
+  assert.deepEqual(report?.rows, [{ n: 1001 }])
+  assert.equal(report?.damage, '')
+  assert.equal(report?.timeline, 2)
   assert.deepEqual(await readdir(join(root.path, 'tasks')), [])
+})
+
+test('a throttled backup reads no faster than it was told', async () => {
+  const rate = 8_000_000
+  const startedMs = performance.now()
+  const slow = { ...command('backup', ['--type=full']), readBytesPerSecondMax: rate }
+  await runPgbackrest(slow, context())
+  const tookMs = performance.now() - startedMs
+  const read = (await info()).backups.at(-1)?.info.read_bytes ?? 0
+  // A look comes late by some milliseconds; what was read by then is read.
+  assert.ok(tookMs > (0.8 * read * 1000) / rate, `${read} bytes in ${tookMs} ms`)
 })
 
 test('what is removed from the store is gone', async () => {

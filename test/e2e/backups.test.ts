@@ -2,8 +2,8 @@
 // any moment of it can be had again as a new cluster, and a backup is only called proven after it
 // was restored. What is broken in a repository is found, and named.
 import assert from 'node:assert/strict'
-import { readdir, readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import { after, before, test } from 'node:test'
 import type { Backup, BackupStatus, RestorePlan } from '@howdah/core/contract/backups.ts'
 import type { Cluster, ClusterAccepted, OperationAccepted } from '@howdah/core/contract/clusters.ts'
@@ -170,6 +170,42 @@ test('retention removes what the policy no longer keeps, and what needed it', as
   assert.equal((await platform.api('DELETE', path)).status, 409)
 })
 
+test('a backup is read from the replica, and the leader closes its door afterwards', async () => {
+  const body = { type: 'full', throttle_bytes_per_second: 100_000_000 }
+  const operation = await succeed(await postWhenFree('demo/backups', body))
+  const said = operation.steps.find(({ name }) => name === 'back-up')?.message ?? ''
+  const replica = (await platform.api<Cluster>('GET', '/v1/clusters/demo')).body.instances.find(
+    ({ role }) => role !== 'leader',
+  )
+  assert.match(said, new RegExp(`stored; from the replica ${replica?.name}$`))
+  await until('the door to be gone', 30_000, async () => {
+    const hosts = await readdir(join(platform.home, 'hosts'))
+    const services = hosts.map((host) => readdir(join(platform.home, 'hosts', host, 'services')))
+    const doors = (await Promise.all(services)).flat().filter((name) => /^pgbackrest-/.test(name))
+    return doors.length === 0 ? { value: true } : { seen: doors.join() }
+  })
+  await succeed(await postWhenFree('demo/restore-drills'))
+})
+
+async function currentLsn(): Promise<string | undefined> {
+  const query = 'select pg_current_wal_insert_lsn()::text as lsn'
+  return (await sql<{ lsn: string }>({ cluster }, query))[0]?.lsn
+}
+
+test('a new replica is made from the backup, and streams', async () => {
+  const scaled = await succeed(await post('demo/scale', { instances: 3, source: 'backup' }))
+  const said = scaled.steps.find(({ name }) => name === 'seed')?.message ?? ''
+  assert.match(said, /^demo-3: from backup \S+: as it was asked for$/)
+  const { instances } = (await platform.api<Cluster>('GET', '/v1/clusters/demo')).body
+  assert.equal(instances.filter(({ streaming }) => streaming).length, 2)
+  // A copy would be as good; that nobody copied is in what its Patroni logged.
+  const fresh = instances.find(({ name }) => name === 'demo-3')
+  const log = join(platform.home, 'hosts', fresh?.host ?? '', 'log', `patroni-${fresh?.id}`)
+  const text = await readFile(join(log, 'current'), 'utf8')
+  assert.doesNotMatch(text, /basebackup|bootstrap from leader/)
+  await succeed(await post('demo/scale', { instances: 2 }))
+})
+
 /** The newest file of that kind in the repository. */
 async function findInRepository(part: string, wanted: RegExp): Promise<string> {
   const top = join(platform.home, 'backups', cluster.cluster.id, part)
@@ -202,17 +238,44 @@ test('a bit that flips in the repository is found by the drill, and never restor
   assert.equal((await backups())[0]?.damage, '')
 })
 
+async function told(kind: string): Promise<Event> {
+  return until<Event>(`${kind} to be told`, CHECK_TIMEOUT_MS, async () => {
+    const path = `/v1/events?cluster=${cluster.cluster.id}&limit=1000`
+    const { body } = await platform.api<{ data: Event[] }>('GET', path)
+    const found = body.data.find((event) => event.kind === kind)
+    return found === undefined ? { seen: `${body.data.length} events` } : { value: found }
+  })
+}
+
+const SEGMENT_FILE = /[0-9A-F]{24}-[0-9a-f]{40}\.zst$/
+
+test('WAL that an instance still has is archived again, wherever it is', async () => {
+  await sql({ cluster }, 'create table if not exists ledger (n integer primary key)')
+  await sql({ cluster }, 'insert into ledger select generate_series(100000, 100100)')
+  await succeed(await postWhenFree('demo/restore-drills'))
+  const lost = await findInRepository('archive', SEGMENT_FILE)
+  await rm(lost)
+  const repaired = await told('archive.repaired')
+  assert.match(repaired.message, new RegExp(`${basename(lost).slice(0, 24)} from demo-\\d`))
+  assert.ok((await readdir(dirname(lost))).includes(basename(lost)))
+})
+
+/** Of every instance: as if it had been recycled long ago. */
+async function loseSegment(name: string): Promise<void> {
+  const { instances } = (await platform.api<Cluster>('GET', '/v1/clusters/demo')).body
+  for (const { id, host } of instances) {
+    const data = join(platform.home, 'hosts', host, 'data', id, 'pgdata')
+    await rm(join(data, 'pg_wal', name), { force: true })
+  }
+}
+
 test('WAL that is missing in the repository is told within a minute or so', async () => {
   await sql({ cluster }, 'insert into ledger select generate_series(1000, 2000)')
   await succeed(await postWhenFree('demo/restore-drills'))
-  const { rm } = await import('node:fs/promises')
-  await rm(await findInRepository('archive', /[0-9A-F]{24}-[0-9a-f]{40}\.zst$/))
-  const gap = await until<Event>('the gap to be told', CHECK_TIMEOUT_MS, async () => {
-    const path = `/v1/events?cluster=${cluster.cluster.id}&limit=1000`
-    const { body } = await platform.api<{ data: Event[] }>('GET', path)
-    const found = body.data.find(({ kind }) => kind === 'archive.gap')
-    return found === undefined ? { seen: `${body.data.length} events` } : { value: found }
-  })
+  const lost = await findInRepository('archive', SEGMENT_FILE)
+  await loseSegment(basename(lost).slice(0, 24))
+  await rm(lost)
+  const gap = await told('archive.gap')
   assert.match(gap.message, /is missing in its repository/)
   const beyond = await post('demo/fork', { name: 'beyond', plan: true })
   if (beyond.status !== 200) assert.equal(beyond.body.code, 'outside-window')
@@ -244,6 +307,42 @@ test('a restore in place takes a cluster back, and its undo brings all of it bac
   await succeed(await post('demo/switchover'))
   await succeed(await postWhenFree('demo/backups', { type: 'full' }))
   await succeed(await postWhenFree('demo/restore-drills'))
+})
+
+test('another repository takes over without a gap, and the old one can still be read', async () => {
+  await sql({ cluster }, 'create table if not exists ledger (n integer primary key)')
+  // Once it may run, no backup is on its way any more.
+  await succeed(await postWhenFree('demo/restore-drills'))
+  const before = await backups()
+  const { body: moment } = await post('demo/restore-points', { name: 'before-the-move' })
+  const there = await present()
+  const path = join(platform.home, 'elsewhere')
+  await mkdir(path)
+  // For whoever the services run as.
+  await chmod(path, 0o777)
+  const wanted = { name: 'elsewhere', kind: 'directory', path }
+  const added = await platform.api('POST', '/v1/repositories', wanted)
+  assert.equal(added.status, 201, JSON.stringify(added.body))
+  const moved = await platform.howdah(['cluster', 'change-repository', 'demo', 'elsewhere'], {
+    timeoutMs: OPERATION_TIMEOUT_MS,
+  })
+  assert.equal(moved.code, 0, moved.stderr)
+  await sql({ cluster }, 'insert into ledger values (-77)')
+  await succeed(await postWhenFree('demo/restore-drills'))
+  const now = await backups()
+  assert.equal(now[0]?.type, 'full')
+  assert.notEqual(now[0]?.repository_id, before[0]?.repository_id)
+  assert.deepEqual(now.slice(-before.length), before)
+  // A backup of the old repository goes on with the WAL of the new one.
+  const from = { backup: before[0]?.label, lsn: await currentLsn() }
+  await fork('old-way', from, async (forked) =>
+    assert.equal(Number(await present(forked)), Number(there) + 1, JSON.stringify(moment)),
+  )
+  await fork('old-moment', { restore_point: 'before-the-move' }, async (forked) =>
+    assert.equal(await present(forked), there),
+  )
+  const again = await post('demo/repository', { repository: 'local' })
+  assert.equal(again.status, 409, JSON.stringify(again.body))
 })
 
 test('the backups of a deleted cluster can be forked from, by its name', async () => {

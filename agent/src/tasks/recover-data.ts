@@ -31,6 +31,7 @@ const LOOK_MS = 100
 const STOP_TIMEOUT_MS = 60_000
 const LOG_CHARACTERS_MAX = 65_536
 const SHOWN_CHARACTERS_MAX = 1500
+const AT_TARGET = 'recovery stopping at restore point'
 const NOT_REACHED = 'recovery ended before configured recovery target was reached'
 
 export async function restoreData(action: RestoreAction, context: DataContext): Promise<void> {
@@ -70,7 +71,7 @@ async function stopStray(root: HostRoot, directory: string): Promise<void> {
 export async function recoverData(
   action: RecoverAction,
   context: DataContext,
-): Promise<RecoveryReport> {
+): Promise<RecoveryReport | null> {
   const directory = below(context.root, action.dataDirectory)
   if (JSON.stringify(context.spec?.services ?? []).includes(`/${action.dataDirectory}`)) {
     throw new TaskError('in-use', `${action.dataDirectory} is in use by the applied spec`)
@@ -78,6 +79,7 @@ export async function recoverData(
   await stopStray(context.root, directory)
   return await withRepository(action.repository, context, async (repository) => {
     const needs = { action, context, directory, repository }
+    if (action.replica === true) return await replayAsReplica(needs)
     const startedMs = performance.now()
     let server = await startServer(needs, action.target)
     let reachedEnd = action.target.kind === 'latest'
@@ -94,6 +96,20 @@ export async function recoverData(
       await server.stop()
     }
   })
+}
+
+/** It ends by itself at the target; what it has is then a replica's that was shut down. */
+async function replayAsReplica(recovery: Recovery): Promise<null> {
+  const { action, context, directory } = recovery
+  const server = await startServer(recovery, action.target)
+  try {
+    await server.reached()
+  } finally {
+    await server.stop()
+  }
+  await touch(context.root, join(directory, 'standby.signal'))
+  await rm(join(directory, 'recovery.signal'), { force: true })
+  return null
 }
 
 interface Recovery {
@@ -150,7 +166,7 @@ async function settings(recovery: Recovery, target: Target, base: string): Promi
     ['timezone', 'UTC'],
     ['log_line_prefix', '%m '],
     ['restore_command', `${fetch.join(' ')} %f "%p"`],
-    ['recovery_target_action', 'promote'],
+    ['recovery_target_action', action.replica === true ? 'shutdown' : 'promote'],
     ...targetSettings(target),
   ]
   return rows.map(([name, value]) => `${name} = '${value.replaceAll("'", "''")}'\n`).join('')
@@ -198,6 +214,15 @@ async function startServer(recovery: Recovery, target: Target) {
         await pause(LOOK_MS, signal)
       }
       if (log.includes(NOT_REACHED) && target.kind === 'time') return 'not-reached'
+      throw new TaskError('recovery-failed', log.slice(-SHOWN_CHARACTERS_MAX))
+    },
+    /** For a target at which it shuts down. */
+    async reached(): Promise<void> {
+      while (!ended) {
+        if (signal.aborted) throw new TaskError('timeout', 'the recovery was cut short')
+        await pause(LOOK_MS, signal)
+      }
+      if (log.includes(AT_TARGET)) return
       throw new TaskError('recovery-failed', log.slice(-SHOWN_CHARACTERS_MAX))
     },
     async stop(): Promise<void> {

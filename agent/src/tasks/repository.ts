@@ -1,18 +1,24 @@
 // Owns how the agent runs the backup program: with a configuration that lives as long as the task,
 // as the service user, and only with the commands and options that are listed here.
 import { randomUUID } from 'node:crypto'
-import { rm } from 'node:fs/promises'
+import { lstat, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describeError, HowdahError } from '@howdah/core/errors.ts'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 import type { RepositoryAccess, TaskAction } from '@howdah/core/protocol.ts'
-import { type ArchiveInventory, parseSegmentName, rangesOf } from '@howdah/core/wal.ts'
+import {
+  type ArchiveInventory,
+  parseSegmentName,
+  rangesOf,
+  SEGMENT_BYTES,
+} from '@howdah/core/wal.ts'
 import { writeFileAtomic } from '../atomic-file.ts'
-import type { HostRoot } from '../host-root.ts'
+import { below, type HostRoot } from '../host-root.ts'
 import { resolveProgram } from '../programs.ts'
 import { runProgram } from '../run-program.ts'
 import { checkEndpoint } from './endpoint-check.ts'
 import { TaskError } from './task-error.ts'
+import { startThrottle } from './throttle.ts'
 
 type PgbackrestAction = Extract<TaskAction, { kind: 'pgbackrest' }>
 
@@ -46,10 +52,13 @@ const STDERR_CHARACTERS_MAX = 16_384
 export interface OpenRepository {
   /** Absolute path of the program, then the options that lead it to the repository. */
   argv: [string, ...string[]]
-  run(
-    args: readonly string[],
-    options?: { outputBytesMax?: number; input?: string },
-  ): Promise<string>
+  run(args: readonly string[], options?: RunOptions): Promise<string>
+}
+
+interface RunOptions {
+  outputBytesMax?: number
+  input?: string
+  readBytesPerSecondMax?: number | undefined
 }
 
 export async function withRepository<T>(
@@ -57,7 +66,9 @@ export async function withRepository<T>(
   context: RepositoryContext,
   body: (repository: OpenRepository) => Promise<T>,
 ): Promise<T> {
-  if (access.endpoint !== null) await checkEndpoint(access.endpoint)
+  for (const endpoint of [access.endpoint, access.second?.endpoint ?? null]) {
+    if (endpoint !== null) await checkEndpoint(endpoint)
+  }
   const { root } = context
   const base = join(root.path, HOST_LAYOUT.tasks, randomUUID())
   const { uid, gid } = root.serviceUser
@@ -74,10 +85,16 @@ export async function withRepository<T>(
       await write(`${base}.crt`, access.caPem)
       argv.push(`--repo1-storage-ca-file=${base}.crt`)
     }
+    const secondCaPem = access.second?.caPem ?? null
+    if (secondCaPem !== null) {
+      await write(`${base}.2.crt`, secondCaPem)
+      argv.push(`--repo2-storage-ca-file=${base}.2.crt`)
+    }
     return await body({ argv, run: (args, options) => runBounded(argv, args, context, options) })
   } finally {
     await rm(`${base}.conf`, { force: true })
     await rm(`${base}.crt`, { force: true })
+    await rm(`${base}.2.crt`, { force: true })
   }
 }
 
@@ -85,10 +102,13 @@ async function runBounded(
   argv: [string, ...string[]],
   args: readonly string[],
   { root, timeoutMs, signal }: RepositoryContext,
-  options: { outputBytesMax?: number; input?: string } = {},
+  options: RunOptions = {},
 ): Promise<string> {
+  const rate = options.readBytesPerSecondMax
+  const watch = (pid: number) => startThrottle(pid, rate ?? Number.POSITIVE_INFINITY).end
   try {
     return await runProgram({
+      ...(rate === undefined ? {} : { watch }),
       argv: [...argv, ...args],
       timeoutMs,
       user: root.dropTo,
@@ -127,7 +147,9 @@ export async function runPgbackrest(
   if (stranger !== undefined)
     throw new TaskError('refused', `the option ${stranger} is not allowed`)
   return await withRepository(action.repository, context, async ({ run }) => ({
-    output: await run([...action.options, action.command, ...action.operands]),
+    output: await run([...action.options, action.command, ...action.operands], {
+      readBytesPerSecondMax: action.readBytesPerSecondMax,
+    }),
   }))
 }
 
@@ -144,6 +166,25 @@ export async function probeRepository(
     await run(['repo-rm', path])
     if (read !== text) throw new TaskError('', 'what was read is not what was written')
   })
+}
+
+/** A segment of another size is not whole, or none. */
+export async function pushSegments(
+  action: Extract<TaskAction, { kind: 'push-segments' }>,
+  context: RepositoryContext,
+): Promise<{ pushed: string[] }> {
+  const directory = join(below(context.root, action.dataDirectory), 'pg_wal')
+  const pushed: string[] = []
+  await withRepository(action.repository, context, async ({ run }) => {
+    for (const segment of action.segments) {
+      const path = join(directory, segment)
+      const found = await lstat(path).catch(() => undefined)
+      if (found?.isFile() !== true || found.size !== SEGMENT_BYTES) continue
+      await run(['--no-archive-async', 'archive-push', path])
+      pushed.push(segment)
+    }
+  })
+  return { pushed }
 }
 
 export async function listArchive(

@@ -11,7 +11,7 @@ import { injectFault } from './inject-fault.ts'
 import { measureData, moveData } from './move-data.ts'
 import { recoverData, restoreData } from './recover-data.ts'
 import { removeData } from './remove-data.ts'
-import { listArchive, probeRepository, runPgbackrest } from './repository.ts'
+import { listArchive, probeRepository, pushSegments, runPgbackrest } from './repository.ts'
 import { TaskError } from './task-error.ts'
 
 export interface ActionContext {
@@ -84,6 +84,7 @@ type BackupAction = Extract<
       | 'pgbackrest'
       | 'probe-repository'
       | 'list-archive'
+      | 'push-segments'
       | 'restore-data'
       | 'recover-data'
       | 'measure-data'
@@ -106,6 +107,8 @@ async function runBackupAction(
       return await probeRepository(action.repository, { root, ...limits })
     case 'list-archive':
       return await listArchive(action, { root, ...limits })
+    case 'push-segments':
+      return await pushSegments(action, { root, ...limits })
     case 'restore-data':
       return await context.exclusive.run(ownerOf(action.dataDirectory), limits.signal, (signal) =>
         restoreData(action, { ...limits, root, spec, appliedRevision, signal }),

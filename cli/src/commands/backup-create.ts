@@ -5,10 +5,12 @@ import { finishAccepted, NO_WAIT, type WaitFlags } from '../accepted-operation.t
 import { apiPath } from '../api-client.ts'
 import { commandGroup } from '../command-group.ts'
 import type { Context } from '../context.ts'
+import { parseRate } from '../option-values.ts'
 import { safeLine } from '../safe-text.ts'
 
 interface Flags extends WaitFlags {
   type?: string
+  throttle?: number
 }
 
 export function register(program: Command, context: Context): void {
@@ -23,12 +25,16 @@ export function register(program: Command, context: Context): void {
         'incremental',
       ]),
     )
+    .option('--throttle <rate>', 'read no faster than this, e.g. 20MB/s', parseRate)
     .option(...NO_WAIT)
     .action((name: string, flags: Flags) => createBackup(context, name, flags))
 }
 
 async function createBackup(context: Context, name: string, flags: Flags): Promise<void> {
-  const body = flags.type === undefined ? {} : { type: flags.type }
+  const body = {
+    ...(flags.type === undefined ? {} : { type: flags.type }),
+    ...(flags.throttle === undefined ? {} : { throttle_bytes_per_second: flags.throttle }),
+  }
   const path = apiPath`/v1/clusters/${name}/backups`
   const { data } = await context.client().request<OperationAccepted>('POST', path, { body })
   const isDone = await finishAccepted(context, data, flags)

@@ -11,7 +11,7 @@ import type { Queryable } from '../database.ts'
 import { findBackup, listBackups, storeSchedules, toBackup } from '../db/backups.ts'
 import { type ClusterRow, findCluster, lockCluster, updateClusterSpec } from '../db/clusters.ts'
 import { activeStanza, findStanzas } from '../db/repositories.ts'
-import { createBackup, policyOf } from '../operations/create-backup.ts'
+import { type CreateBackupInput, createBackup, policyOf } from '../operations/create-backup.ts'
 import { deleteBackup } from '../operations/delete-backup.ts'
 import type { Api } from './app.ts'
 import { requireAvailable } from './cluster-contents.ts'
@@ -129,7 +129,13 @@ function registerDelete({ app, platform }: Api): void {
         if (row === undefined) {
           throw new HowdahError('not-found', `${cluster.name} has no backup ${reference}`)
         }
-        const others = rows.filter(({ type, id }) => type === 'full' && id !== row.id)
+        if (row.repository_id !== (await activeStanza(tx, cluster.id))?.repository_id) {
+          throw new HowdahError('wrong-state', `${row.label} is in a repository that is only read`)
+        }
+        const others = rows.filter(
+          ({ type, id, repository_id }) =>
+            type === 'full' && id !== row.id && repository_id === row.repository_id,
+        )
         if (row.type === 'full' && others.length === 0) {
           throw new HowdahError('wrong-state', `${row.label} is the last full backup`)
         }
@@ -160,7 +166,12 @@ function registerCreate({ app, platform }: Api): void {
         await requireRepository(tx, cluster)
         const type = request.body.type ?? 'incremental'
         const title = `${type} backup of ${cluster.name}`
-        const started = await startOperation(tx, request, createBackup, cluster, title, { type })
+        const { throttle_bytes_per_second: throttle } = request.body
+        const input: CreateBackupInput = {
+          type,
+          ...(throttle === undefined ? {} : { bytesPerSecondMax: throttle }),
+        }
+        const started = await startOperation(tx, request, createBackup, cluster, title, input)
         return { status: 202, headers: started.headers, body: { operation: started.operation } }
       }),
   )

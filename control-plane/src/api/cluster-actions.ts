@@ -228,7 +228,8 @@ function registerScale({ app, platform }: Api): void {
         const spec = { ...cluster.spec, instances }
         await updateClusterSpec(tx, cluster.id, cluster.version, spec)
         const title = `scale ${cluster.name} to ${instances} instances`
-        const input = { remove: leaving }
+        const { source } = request.body
+        const input = { remove: leaving, ...(source === undefined ? {} : { source }) }
         return accepted(await startOperation(tx, request, scaleCluster, cluster, title, input))
       }),
   )

@@ -16,6 +16,7 @@ import { registerForks } from './forks.ts'
 import { registerHosts } from './hosts.ts'
 import { registerOperations } from './operations.ts'
 import { registerRepositories } from './repositories.ts'
+import { registerRepositoryChanges } from './repository-changes.ts'
 import { registerRestores } from './restores.ts'
 import { registerUsers } from './users.ts'
 import { refuseUnstorableText, validatorCompiler } from './validation.ts'
@@ -76,6 +77,7 @@ export async function makeApi(options: ApiOptions): Promise<Api['app']> {
     registerRepositories(inner)
     registerBackups(inner)
     registerForks(inner)
+    registerRepositoryChanges(inner)
     registerRestores(inner)
     registerOperations(inner)
     registerEvents(inner)

@@ -5,7 +5,7 @@ import { parseRepositoryAnswer, type RepositoryAnswer } from '@howdah/core/backu
 import { HowdahError } from '@howdah/core/errors.ts'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 import type { RepositoryAccess, TaskAction } from '@howdah/core/protocol.ts'
-import { type BackupPlace, renderPgbackrest } from '@howdah/core/render/pgbackrest.ts'
+import { type BackupPlace, caPemOf, renderPgbackrest } from '@howdah/core/render/pgbackrest.ts'
 import type { RenderRepository } from '@howdah/core/render/repository.ts'
 import type { InstanceShare } from '@howdah/core/sizing.ts'
 import type { Queryable } from '../database.ts'
@@ -15,6 +15,7 @@ import {
   activeStanza,
   findRepository,
   insertStanza,
+  nextStanza,
   type RepositoryRow,
   type StanzaRow,
 } from '../db/repositories.ts'
@@ -34,12 +35,16 @@ export function stanzaOwner(stanza: Pick<StanzaRow, 'cluster_id' | 'repository_i
   return `${stanza.cluster_id}@${stanza.repository_id}`
 }
 
-/** Has the cluster archive there from its next start on, encrypted with a key of its own. */
+/**
+ * Has the cluster archive there from its next start on, encrypted with a key of its own; `next`:
+ * besides where it archives already.
+ */
 export async function assignRepository(
   tx: Queryable,
   sealer: Sealer,
   cluster: { id: string; name: string; spec: { postgres_version: string } },
   repositoryId: string,
+  next = false,
 ): Promise<void> {
   const stanza = { cluster_id: cluster.id, repository_id: repositoryId }
   await ensureSecret(tx, sealer, stanzaOwner(stanza), 'cipher', () =>
@@ -50,6 +55,7 @@ export async function assignRepository(
     repositoryId,
     clusterName: cluster.name,
     version: cluster.spec.postgres_version,
+    next,
   })
 }
 
@@ -67,6 +73,19 @@ export async function loadRepository(
 ): Promise<RenderRepository | undefined> {
   const stanza = await activeStanza(db, cluster.id)
   return stanza === undefined ? undefined : loadStanza(db, sealer, stanza, cluster.share)
+}
+
+/** All places that its WAL goes to: two while it changes its repository. */
+export async function loadArchiving(
+  db: Queryable,
+  sealer: Sealer,
+  cluster: { id: string; share: InstanceShare | null },
+): Promise<RenderRepository | undefined> {
+  const active = await loadRepository(db, sealer, cluster)
+  const row = await nextStanza(db, cluster.id)
+  if (row === undefined) return active
+  const next = await loadStanza(db, sealer, row, cluster.share)
+  return active === undefined ? next : { ...active, second: next }
 }
 
 /** Of any cluster that was ever there, for as long as its backups are kept. */
@@ -129,14 +148,21 @@ export function placeOn(host: HostRow, name: string, port: number): BackupPlace 
 }
 
 export function accessOn(repository: RenderRepository, place: BackupPlace): RepositoryAccess {
-  const { storage } = repository
-  const isS3 = storage.kind === 's3'
+  const { second } = repository
   return {
     config: renderPgbackrest(repository, place),
-    caPem: isS3 ? storage.caPem : null,
+    caPem: caPemOf(repository),
     stanza: repository.clusterId,
-    endpoint: isS3 ? { host: storage.endpoint, allowPrivate: storage.allowPrivate } : null,
+    endpoint: endpointOf(repository),
+    ...(second === undefined
+      ? {}
+      : { second: { caPem: caPemOf(second), endpoint: endpointOf(second) } }),
   }
+}
+
+function endpointOf({ storage }: RenderRepository): RepositoryAccess['endpoint'] {
+  if (storage.kind !== 's3') return null
+  return { host: storage.endpoint, allowPrivate: storage.allowPrivate }
 }
 
 /** What an instance's host says of the repository, with the instance's own lock. */

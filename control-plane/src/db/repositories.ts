@@ -98,13 +98,54 @@ export async function deleteRepository(tx: Queryable, id: string): Promise<void>
 
 export async function insertStanza(
   tx: Queryable,
-  stanza: { clusterId: string; repositoryId: string; clusterName: string; version: string },
+  stanza: {
+    clusterId: string
+    repositoryId: string
+    clusterName: string
+    version: string
+    next: boolean
+  },
 ): Promise<void> {
   await tx.query(
-    `insert into stanza (cluster_id, repository_id, cluster_name, postgres_version)
-     values ($1, $2, $3, $4)
+    `insert into stanza (cluster_id, repository_id, cluster_name, postgres_version, next)
+     values ($1, $2, $3, $4, $5)
      on conflict (cluster_id, repository_id) do update set retired_at = null, expires_at = null`,
-    [stanza.clusterId, stanza.repositoryId, stanza.clusterName, stanza.version],
+    [stanza.clusterId, stanza.repositoryId, stanza.clusterName, stanza.version, stanza.next],
+  )
+}
+
+/** Where the cluster will archive to, while it archives there, too. */
+export async function nextStanza(db: Queryable, clusterId: string): Promise<StanzaRow | undefined> {
+  const { rows } = await db.query<StanzaRow>(
+    `select ${STANZA_COLUMNS} from stanza where cluster_id = $1 and next`,
+    [clusterId],
+  )
+  return rows[0]
+}
+
+/**
+ * The next one becomes the active one, and what was that is only read for as long as it is kept.
+ */
+export async function activateNext(
+  tx: Queryable,
+  clusterId: string,
+  keepDays: number,
+): Promise<void> {
+  if ((await nextStanza(tx, clusterId)) === undefined) return
+  await tx.query(
+    `update stanza set retired_at = now(), expires_at = now() + make_interval(days => $2)
+     where cluster_id = $1 and retired_at is null and not next`,
+    [clusterId, keepDays],
+  )
+  await tx.query('update stanza set next = false where cluster_id = $1 and next', [clusterId])
+}
+
+/** Its time has come at once. */
+export async function giveUpNext(tx: Queryable, clusterId: string): Promise<void> {
+  await tx.query(
+    `update stanza set next = false, retired_at = now(), expires_at = now()
+     where cluster_id = $1 and next`,
+    [clusterId],
   )
 }
 
@@ -114,7 +155,8 @@ export async function activeStanza(
   clusterId: string,
 ): Promise<StanzaRow | undefined> {
   const { rows } = await db.query<StanzaRow>(
-    `select ${STANZA_COLUMNS} from stanza where cluster_id = $1 and retired_at is null`,
+    `select ${STANZA_COLUMNS} from stanza
+     where cluster_id = $1 and retired_at is null and not next`,
     [clusterId],
   )
   return rows[0]
@@ -132,7 +174,8 @@ export async function findStanzas(db: Queryable, reference: string): Promise<Sta
 
 export async function listActiveStanzas(db: Queryable): Promise<StanzaRow[]> {
   const { rows } = await db.query<StanzaRow>(
-    `select ${STANZA_COLUMNS} from stanza where retired_at is null order by cluster_id`,
+    `select ${STANZA_COLUMNS} from stanza where retired_at is null and not next
+     order by cluster_id`,
   )
   return rows
 }
@@ -151,7 +194,7 @@ export async function retireStanza(
   keepDays: number,
 ): Promise<void> {
   await tx.query(
-    `update stanza set retired_at = coalesce(retired_at, now()),
+    `update stanza set next = false, retired_at = coalesce(retired_at, now()),
        expires_at = coalesce(expires_at, now() + make_interval(days => $2))
      where cluster_id = $1`,
     [clusterId, keepDays],
@@ -176,7 +219,7 @@ export async function deleteStanza(
 export async function forgetStanzaStatus(tx: Queryable, clusterId: string): Promise<void> {
   await tx.query(
     `update stanza set status = null, checked_at = null
-     where cluster_id = $1 and retired_at is null`,
+     where cluster_id = $1 and retired_at is null and not next`,
     [clusterId],
   )
 }
@@ -190,7 +233,7 @@ export async function claimStanzaCheck(
     `update stanza set checked_at = now() where (cluster_id, repository_id) = (
        select s.cluster_id, s.repository_id from stanza s
        join cluster c on c.id = s.cluster_id and c.state = 'available'
-       where s.retired_at is null
+       where s.retired_at is null and not s.next
          and (s.checked_at is null or s.checked_at < now() - make_interval(secs => $1))
        order by s.checked_at nulls first limit 1 for update of s skip locked)
      returning ${STANZA_COLUMNS}`,

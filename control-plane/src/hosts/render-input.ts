@@ -7,12 +7,14 @@ import type {
   ClusterSecrets,
   RenderCluster,
   RenderDcs,
+  RenderDoor,
   RenderHost,
   TlsMaterial,
 } from '@howdah/core/render/model.ts'
 import { clusterParameters, type InstanceShare } from '@howdah/core/sizing.ts'
-import { loadRepository } from '../backups/repository-access.ts'
+import { loadArchiving } from '../backups/repository-access.ts'
 import type { Queryable } from '../database.ts'
+import { doorOwner, listOpenDoors } from '../db/backup-doors.ts'
 import { findCluster, listGateways, listInstances } from '../db/clusters.ts'
 import { findHost, type HostRow, listHosts, readDcs } from '../db/hosts.ts'
 import { readSecret, readSecrets } from '../db/secrets.ts'
@@ -96,6 +98,22 @@ async function loadDcs(
   return { caPem, members }
 }
 
+/** By the instance that opens it. */
+async function loadDoors(
+  db: Queryable,
+  sealer: Sealer,
+  clusterId: string,
+  caPem: string,
+): Promise<Map<string, { door: RenderDoor }>> {
+  const doors = new Map<string, { door: RenderDoor }>()
+  for (const row of await listOpenDoors(db, clusterId)) {
+    const tls = await readTls(db, sealer, doorOwner(row.operation_id), caPem)
+    if (tls === undefined) continue
+    doors.set(row.instance_id, { door: { port: row.port, client: row.client, tls } })
+  }
+  return doors
+}
+
 /** Undefined while its secrets are not made: nothing of it is rendered yet. */
 export async function loadRenderCluster(
   db: Queryable,
@@ -109,6 +127,7 @@ export async function loadRenderCluster(
   const caPem = secrets.get(SECRET.caCertificate)
   if (caPem === undefined || CLUSTER_PASSWORDS.some((name) => !secrets.has(name))) return undefined
   const hostOf = (id: string) => toRenderHost(hosts.get(id) as HostRow)
+  const doors = await loadDoors(db, sealer, cluster.id, caPem)
   const instances: RenderCluster['instances'][number][] = []
   for (const row of await listInstances(db, cluster.id)) {
     const tls = await readTls(db, sealer, row.id, caPem)
@@ -120,6 +139,7 @@ export async function loadRenderCluster(
       postgresPort: row.postgres_port,
       restPort: row.rest_port,
       tls,
+      ...doors.get(row.id),
     })
   }
   const gateways: RenderCluster['gateways'][number][] = []
@@ -137,7 +157,7 @@ export async function loadRenderCluster(
     secrets: Object.fromEntries(
       CLUSTER_PASSWORDS.map((name) => [name, secrets.get(name)]),
     ) as unknown as ClusterSecrets,
-    backup: await loadRepository(db, sealer, cluster),
+    backup: await loadArchiving(db, sealer, cluster),
     instances,
     gateways,
   }

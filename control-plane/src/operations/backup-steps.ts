@@ -1,9 +1,10 @@
 // Owns what operations on backups share: where a cluster's backups are made, the preparation of
 // its repository, and the rows that say what is there.
 import { HowdahError } from '@howdah/core/errors.ts'
+import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 import type { TaskResult } from '@howdah/core/protocol.ts'
 import type { RenderRepository } from '@howdah/core/render/repository.ts'
-import { accessOn, askRepository, loadRepository, placeOn } from '../backups/repository-access.ts'
+import { accessOn, askRepository, loadStanza, placeOn } from '../backups/repository-access.ts'
 import { findLeader, type Leader } from '../clusters/leader-sql.ts'
 import { syncBackups } from '../db/backups.ts'
 import { type ClusterRow, findCluster } from '../db/clusters.ts'
@@ -27,15 +28,18 @@ export interface BackupSource {
 }
 
 /** The leader is waited for: it may be changing right now. */
-export async function backupSource(step: StepContext): Promise<BackupSource> {
+export async function backupSource(
+  step: StepContext,
+  findStanza: typeof activeStanza = activeStanza,
+): Promise<BackupSource> {
   const { database, sealer, clusterId } = step
   const cluster = await findCluster(database, clusterId)
   if (cluster === undefined) throw new HowdahError('not-found', 'the cluster is gone')
-  const stanza = await activeStanza(database, clusterId)
-  const repository = await loadRepository(database, sealer, cluster)
-  if (repository === undefined || stanza === undefined) {
+  const stanza = await findStanza(database, clusterId)
+  if (stanza === undefined) {
     throw new HowdahError('no-repository', `${cluster.name} is not backed up anywhere`)
   }
+  const repository = await loadStanza(database, sealer, stanza, cluster.share)
   const leader = await step.until([], LEADER_TIMEOUT_MS, async () => {
     const state = (await findCluster(database, clusterId))?.state ?? 'deleted'
     if (ENDING.includes(state)) throw new HowdahError('wrong-state', `the cluster is ${state}`)
@@ -49,6 +53,32 @@ export async function backupSource(step: StepContext): Promise<BackupSource> {
 export function leaderAccess({ repository, leader }: Pick<BackupSource, 'repository' | 'leader'>) {
   const { host, instance } = leader
   return accessOn(repository, placeOn(host, instance.id, instance.postgres_port))
+}
+
+/** On the replica's host, with its own certificate as the way in at the leader's. */
+export function replicaAccess(
+  { repository, leader }: Pick<BackupSource, 'repository' | 'leader'>,
+  { host, instance }: Leader,
+  port: number,
+) {
+  const there = placeOn(leader.host, leader.instance.id, leader.instance.postgres_port)
+  const config = (of: Leader) =>
+    `${of.host.facts?.root ?? ''}/${HOST_LAYOUT.config}/${of.instance.id}`
+  const own = config({ host, instance })
+  return accessOn(repository, {
+    ...placeOn(host, instance.id, instance.postgres_port),
+    leader: {
+      address: leader.host.address,
+      port,
+      dataDirectory: there.dataDirectory ?? '',
+      socketDirectory: there.socketDirectory,
+      postgresPort: leader.instance.postgres_port,
+      caFile: `${own}/ca.crt`,
+      certificateFile: `${own}/server.crt`,
+      keyFile: `${own}/server.key`,
+      configFile: `${config(leader)}/door.conf`,
+    },
+  })
 }
 
 /**

@@ -1,4 +1,5 @@
 // Owns the list of all operations; main.ts hands it to the engine, which knows none by name.
+import { changeRepository } from './change-repository.ts'
 import { createBackup } from './create-backup.ts'
 import { createCluster } from './create-cluster.ts'
 import { createDatabase } from './create-database.ts'
@@ -41,6 +42,7 @@ const ALL: readonly OperationDefinition<never>[] = [
   gameDay,
   createBackup,
   deleteBackup,
+  changeRepository,
   forkCluster,
   restoreCluster,
   undoRestore,

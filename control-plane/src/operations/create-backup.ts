@@ -1,5 +1,6 @@
-// Takes a backup of a cluster, and removes those that its policy no longer keeps. It reads the
-// cluster and leaves it as it is, so changes of the cluster need not wait for it.
+// Takes a backup of a cluster, beside a replica where one is healthy, and removes those that its
+// policy no longer keeps. It reads the cluster and leaves it as it is, so changes of the cluster
+// need not wait for it.
 import {
   BACKUP_TYPE_OPTION,
   type BackupType,
@@ -7,10 +8,12 @@ import {
   OPERATION_ANNOTATION,
 } from '@howdah/core/backup-info.ts'
 import { type BackupPolicy, defaultBackupPolicy } from '@howdah/core/contract/backup-policy.ts'
-import { HowdahError } from '@howdah/core/errors.ts'
+import { describeError, HowdahError } from '@howdah/core/errors.ts'
 import { askRepository, runRepositoryTask } from '../backups/repository-access.ts'
 import { runSoon } from '../db/backups.ts'
 import type { ClusterRow } from '../db/clusters.ts'
+import { activeStanza } from '../db/repositories.ts'
+import { type BackupSeat, chooseReplica, closeDoors, listSeats, openDoor } from './backup-door.ts'
 import {
   askWithProgress,
   type BackupSource,
@@ -21,6 +24,7 @@ import {
   makeProgress,
   prepareRepository,
   readBackups,
+  replicaAccess,
 } from './backup-steps.ts'
 import type { OperationDefinition, StepContext } from './operation.ts'
 
@@ -33,6 +37,7 @@ const RETRY_SECONDS = 300
 
 export interface CreateBackupInput {
   type: BackupType
+  bytesPerSecondMax?: number
 }
 
 export const createBackup: OperationDefinition<CreateBackupInput> = {
@@ -41,97 +46,162 @@ export const createBackup: OperationDefinition<CreateBackupInput> = {
   steps: [
     { name: 'prepare', title: 'prepares the repository' },
     { name: 'back-up', title: 'copies the data' },
+    { name: 'close', title: 'closes the door to the leader' },
     { name: 'expire', title: 'removes what need not be kept' },
   ],
   async run({ step, input }) {
     await step('prepare', async (context) =>
       prepareRepository(context, await backupSource(context)),
     )
-    await step('back-up', (context) => backUp(context, input.type))
+    await step('back-up', (context) => backUp(context, input))
+    await step('close', (context) => closeDoors(context, context.clusterId))
     await step('expire', expire)
   },
   // Whatever type it was: a cluster whose backup failed may have none that is worth anything.
-  failed: ({ database }, clusterId) => runSoon(database, clusterId, 'full', RETRY_SECONDS),
+  async failed({ database }, clusterId) {
+    await closeDoors({ database }, clusterId)
+    await runSoon(database, clusterId, 'full', RETRY_SECONDS)
+  },
 }
 
 export function policyOf(cluster: Pick<ClusterRow, 'id' | 'spec'>): BackupPolicy {
   return cluster.spec.backup ?? defaultBackupPolicy(cluster.id)
 }
 
-async function backUp(step: StepContext, type: BackupType): Promise<{ label: string }> {
+export async function backUp(
+  step: StepContext,
+  input: CreateBackupInput,
+  findStanza: typeof activeStanza = activeStanza,
+): Promise<{ label: string }> {
   for (let attempt = 1; ; attempt += 1) {
-    const source = await backupSource(step)
-    const made = (await afterOthers(step, source)) ?? (await tryOnce(step, source, type, attempt))
-    if (made === undefined) continue
+    const source = await backupSource(step, findStanza)
+    const made = await afterOthers(step, source)
+    const { backup, from } = made === undefined ? await tryOnce(step, source, input, attempt) : made
+    if (backup === undefined) continue
     await readBackups(step, source)
-    const { info } = made
+    const { info } = backup
     await step.say(
-      `${made.label}: ${formatSize(info.read_bytes)} read, ` +
-        `${formatSize(info.repository_bytes)} stored`,
+      `${backup.label}: ${formatSize(info.read_bytes)} read, ` +
+        `${formatSize(info.repository_bytes)} stored${from === '' ? '' : `; from ${from}`}`,
     )
-    return { label: made.label }
+    return { label: backup.label }
   }
 }
 
-/** What this operation made before it died, once nothing runs any more. */
-async function afterOthers(
-  step: StepContext,
-  source: BackupSource,
-): Promise<ListedBackup | undefined> {
+interface Made {
+  backup: ListedBackup | undefined
+  /** For people: where it was read. */
+  from: string
+}
+
+/** What this operation made before it died, once nothing runs any more, on whichever host. */
+async function afterOthers(step: StepContext, source: BackupSource): Promise<Made | undefined> {
   return await step
     .until([], RUNNING_TIMEOUT_MS, async () => {
       const answer = await askRepository(step, source.repository, source.leader, step.operationId)
-      if (answer.running !== undefined) {
-        const { doneBytes, totalBytes } = answer.running
+      const running = answer.running ?? (await runningElsewhere(step, source))
+      if (running !== undefined) {
+        const { doneBytes, totalBytes } = running
         await step.say(`waits: ${formatSize(doneBytes)} of ${formatSize(totalBytes)}`)
         return undefined
       }
       const own = answer.backups.find((backup) => backup.operationId === step.operationId)
       return { own }
     })
-    .then(({ own }) => own)
+    .then(({ own }) => (own === undefined ? undefined : { backup: own, from: '' }))
 }
 
+/** Only the host that it runs on knows of a backup. */
+async function runningElsewhere(step: StepContext, source: BackupSource) {
+  const others = (await listSeats(step)).filter(
+    ({ instance }) => instance.id !== source.leader.instance.id,
+  )
+  const answers = await Promise.all(
+    others.map((seat) =>
+      // A host that does not answer now is no reason to wait for it.
+      askRepository(step, source.repository, seat, step.operationId).catch(() => undefined),
+    ),
+  )
+  return answers.find((answer) => answer?.running !== undefined)?.running
+}
+
+/** The first attempt is a replica's; when that does not work the leader itself is read. */
 async function tryOnce(
   step: StepContext,
   source: BackupSource,
-  type: BackupType,
+  input: CreateBackupInput,
   attempt: number,
-): Promise<ListedBackup | undefined> {
-  const progress = makeProgress('copied')
+): Promise<Made> {
+  const seat = await chooseSeat(step, source, attempt)
+  const progress = makeProgress(`copied from ${seat.instance.name}:`)
   const result = await askWithProgress(
     step,
     {
-      hostId: source.leader.host.id,
+      hostId: seat.host.id,
       operationId: step.operationId,
       timeoutMs: BACKUP_TIMEOUT_MS,
       action: {
         kind: 'pgbackrest',
-        repository: leaderAccess(source),
+        repository: seat.access,
         command: 'backup',
         options: [
-          `--type=${BACKUP_TYPE_OPTION[type]}`,
+          `--type=${BACKUP_TYPE_OPTION[input.type]}`,
           `--annotation=${OPERATION_ANNOTATION}=${step.operationId}`,
+          ...(seat.isReplica ? ['--backup-standby'] : []),
         ],
         operands: [],
+        ...(input.bytesPerSecondMax === undefined
+          ? {}
+          : { readBytesPerSecondMax: input.bytesPerSecondMax }),
       },
     },
     async () => {
-      const answer = await askRepository(step, source.repository, source.leader, step.operationId)
+      const answer = await askRepository(step, source.repository, seat, step.operationId)
       const { doneBytes = 0, totalBytes = 0 } = answer.running ?? {}
-      await step.say(totalBytes > 0 ? progress(doneBytes, totalBytes) : 'begins')
+      await step.say(totalBytes > 0 ? progress(doneBytes, totalBytes) : `begins at ${seat.from}`)
     },
   )
   if (!result.ok && result.errorCode !== LOCKED && attempt >= ATTEMPTS_MAX) {
     throw new HowdahError('repository-failed', result.error)
   }
   if (!result.ok) {
-    await step.say(`attempt ${attempt}: ${result.error}`)
+    await step.say(`attempt ${attempt}, ${seat.from}: ${result.error}`)
     // A leader that is on its way out, or a store that stumbled: a moment, then again.
     await step.changes.waitUntil([], Date.now() + attempt * 1000, async () => undefined)
-    return undefined
+    return { backup: undefined, from: '' }
   }
-  return await afterOthers(step, source)
+  return { backup: (await afterOthers(step, source))?.backup, from: seat.from }
+}
+
+interface ChosenSeat extends BackupSeat {
+  access: ReturnType<typeof leaderAccess>
+  isReplica: boolean
+  from: string
+}
+
+async function chooseSeat(
+  step: StepContext,
+  source: BackupSource,
+  attempt: number,
+): Promise<ChosenSeat> {
+  const leader = (why: string): ChosenSeat => ({
+    ...source.leader,
+    access: leaderAccess(source),
+    isReplica: false,
+    from: `the leader ${source.leader.instance.name}${why === '' ? '' : `, as ${why}`}`,
+  })
+  if ((await listSeats(step)).length === 1) return leader('')
+  if (attempt > 1) return leader('the attempt before failed')
+  const replica = await chooseReplica(step, source.leader)
+  if (replica === undefined) return leader('no replica is healthy')
+  try {
+    const port = await openDoor(step, source.leader, replica)
+    const access = replicaAccess(source, replica, port)
+    return { ...replica, access, isReplica: true, from: `the replica ${replica.instance.name}` }
+  } catch (error) {
+    if (!(error instanceof HowdahError)) throw error
+    return leader(`its door does not open: ${describeError(error)}`)
+  }
 }
 
 async function expire(step: StepContext): Promise<void> {

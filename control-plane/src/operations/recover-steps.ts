@@ -10,6 +10,7 @@ import { parseLsn } from '@howdah/core/wal.ts'
 import { accessOn, loadStanza, placeOn } from '../backups/repository-access.ts'
 import { runOnLeader, type Statement, statement } from '../clusters/leader-sql.ts'
 import type { HostRow } from '../db/hosts.ts'
+import { findStanzas, type StanzaRow } from '../db/repositories.ts'
 import { askAgent } from './agent-task.ts'
 import { askWithProgress, makeProgress } from './backup-steps.ts'
 import type { StepContext } from './operation.ts'
@@ -39,6 +40,21 @@ export interface RecoveryPlaceOnHost {
 async function accessAt(step: StepContext, input: RecoveryInput, at: RecoveryPlaceOnHost) {
   const repository = await loadStanza(step.database, step.sealer, input.stanza)
   return accessOn(repository, placeOn(at.host, at.name, at.port))
+}
+
+/** With the repository that the cluster changed to, if it did: WAL goes on there. */
+async function replayAccessAt(step: StepContext, input: RecoveryInput, at: RecoveryPlaceOnHost) {
+  const { database, sealer } = step
+  const repository = await loadStanza(database, sealer, input.stanza)
+  const stanzas = await findStanzas(database, input.stanza.cluster_id)
+  const isOwn = (row: StanzaRow) => row.repository_id === input.stanza.repository_id
+  const ownMs = stanzas.find(isOwn)?.created_at.getTime() ?? 0
+  const later = stanzas
+    .filter((row) => !isOwn(row) && row.created_at.getTime() > ownMs)
+    .sort((a, b) => b.created_at.getTime() - a.created_at.getTime())[0]
+  const place = placeOn(at.host, at.name, at.port)
+  if (later === undefined) return accessOn(repository, place)
+  return accessOn({ ...repository, second: await loadStanza(database, sealer, later) }, place)
 }
 
 const directoryOf = (at: RecoveryPlaceOnHost) => `${HOST_LAYOUT.data}/${at.name}/pgdata`
@@ -97,13 +113,7 @@ export async function replay(
     operationId: step.operationId,
     timeoutMs: DAY_MS,
     action: {
-      kind: 'recover-data',
-      repository: await accessAt(step, input, at),
-      dataDirectory: directoryOf(at),
-      binDirectory: at.binDirectory,
-      superuser: PLATFORM_ROLES.superuser,
-      port: at.port,
-      target: input.target,
+      ...(await recoverAction(step, input, at)),
       statements: then.statements,
       amcheck: then.amcheck,
     },
@@ -116,6 +126,36 @@ export async function replay(
       (report.lastCommitAt === null ? '' : `; last commit ${report.lastCommitAt}`),
   )
   return report
+}
+
+/** Up to the target, and no further: what there is then follows a leader. */
+export async function replayAsReplica(
+  step: StepContext,
+  input: RecoveryInput,
+  at: RecoveryPlaceOnHost,
+): Promise<void> {
+  await step.say('replays')
+  const result = await askAgent(step, {
+    hostId: at.host.id,
+    operationId: step.operationId,
+    timeoutMs: DAY_MS,
+    action: { ...(await recoverAction(step, input, at)), replica: true },
+  })
+  if (!result.ok) throw new HowdahError('repository-failed', lastLines(result.error))
+}
+
+async function recoverAction(step: StepContext, input: RecoveryInput, at: RecoveryPlaceOnHost) {
+  return {
+    kind: 'recover-data' as const,
+    repository: await replayAccessAt(step, input, at),
+    dataDirectory: directoryOf(at),
+    binDirectory: at.binDirectory,
+    superuser: PLATFORM_ROLES.superuser,
+    port: at.port,
+    target: input.target,
+    statements: [],
+    amcheck: false,
+  }
 }
 
 /**

@@ -3,6 +3,7 @@
 // when they are gone.
 import { HowdahError } from '@howdah/core/errors.ts'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
+import type { ReplicaSource } from '@howdah/core/replica-source.ts'
 import { hostsById, leaderOf } from '../clusters/cluster-view.ts'
 import {
   deleteInstance,
@@ -21,15 +22,23 @@ import { waitReplicas } from './bring-up.ts'
 import { drain, handOver, preflight } from './hand-over.ts'
 import type { OperationDefinition, StepContext } from './operation.ts'
 import { issueSecrets, place } from './place.ts'
+import { seedReplicas } from './seed-replica.ts'
 
 const STOP_TIMEOUT_MS = 120_000
 const REMOVE_TIMEOUT_MS = 300_000
 
-export const scaleCluster: OperationDefinition<{ remove: string[] }> = {
+export interface ScaleInput {
+  remove: string[]
+  /** What new instances are made from; what is faster unless given. */
+  source?: ReplicaSource
+}
+
+export const scaleCluster: OperationDefinition<ScaleInput> = {
   kind: 'scale-cluster',
   steps: [
     { name: 'place', title: 'chooses hosts and ports for new instances' },
     { name: 'issue-secrets', title: 'makes their certificates' },
+    { name: 'seed', title: 'gives them data, from a backup where that is faster' },
     { name: 'start-instances', title: 'starts them, and lets the others know' },
     { name: 'wait-replicas', title: 'waits until every replica streams' },
     { name: 'hand-over', title: 'has the leader hand over if it leaves' },
@@ -38,6 +47,7 @@ export const scaleCluster: OperationDefinition<{ remove: string[] }> = {
   async run({ step, input }) {
     await step('place', place)
     await step('issue-secrets', issueSecrets)
+    await step('seed', (context) => seedReplicas(context, input.source))
     await step('start-instances', async (context) => {
       const { database, clusterId } = context
       await database.transaction((tx) => setActive(tx, 'instance', clusterId, true))
@@ -100,7 +110,12 @@ async function removeInstance(step: StepContext, name: string): Promise<void> {
     await step.say(`stops ${name}`)
     return host !== undefined && host.applied_revision >= host.desired_revision ? true : undefined
   })
-  for (const path of [`${HOST_LAYOUT.data}/${row.id}`, `${HOST_LAYOUT.log}/patroni-${row.id}`]) {
+  const { data, log } = HOST_LAYOUT
+  for (const path of [
+    `${data}/${row.id}`,
+    `${log}/patroni-${row.id}`,
+    `${log}/pgbackrest-${row.id}`,
+  ]) {
     await runTask(step, {
       hostId: row.host_id,
       operationId: step.operationId,

@@ -30,7 +30,7 @@ const STOP_TIMEOUT_MS = 120_000
 const REMOVE_TIMEOUT_MS = 300_000
 const BACKUP_ENDS_TIMEOUT_MS = 120_000
 /** Of a cluster whose policy counts backups and not days. */
-const KEEP_DAYS = 30
+export const KEEP_DAYS = 30
 
 export const TEAR_DOWN_STEPS: readonly StepPlan[] = [
   { name: 'stop-gateways', title: 'closes the endpoints' },
@@ -99,7 +99,9 @@ function traces(instances: readonly InstanceRow[], gateways: readonly GatewayRow
   const { data, run, log } = HOST_LAYOUT
   return [
     ...instances.flatMap((row) =>
-      [`${data}/${row.id}`, `${log}/patroni-${row.id}`].map((path) => ({ row, path })),
+      [`${data}/${row.id}`, `${log}/patroni-${row.id}`, `${log}/pgbackrest-${row.id}`].map(
+        (path) => ({ row, path }),
+      ),
     ),
     ...gateways.flatMap((row) =>
       [

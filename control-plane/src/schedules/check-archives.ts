@@ -1,11 +1,12 @@
 // Owns the check that WAL is where it is said to be: once a minute for each cluster, whoever of the
-// control planes comes first. A gap is told within a minute of its making, and closed by a full
-// backup, as nothing else can.
+// control planes comes first. A gap is told within a minute of its making: repaired where an
+// instance still has the WAL, and otherwise closed by a full backup, as nothing else can.
 import { describeError } from '@howdah/core/errors.ts'
 import { describeRange } from '@howdah/core/wal.ts'
 import { lookAtArchive } from '../backups/archive-look.ts'
 import { type ArchiveStatus, parseStatus } from '../backups/archive-status.ts'
 import { removeExpired } from '../backups/remove-stanza.ts'
+import { repairArchive } from '../backups/repair-archive.ts'
 import type { Queryable } from '../database.ts'
 import { listBackups, runSoon } from '../db/backups.ts'
 import { type ClusterRow, findCluster } from '../db/clusters.ts'
@@ -59,7 +60,8 @@ export async function checkArchive(platform: Platform, stanza: StanzaRow): Promi
   const before = parseStatus(stanza.status) ?? NOTHING
   const cluster = await findCluster(platform.database, stanza.cluster_id)
   if (cluster?.state !== 'available') return before
-  const now = await lookAtArchive(platform, cluster, stanza, before).then(
+  const look = () => lookAndRepair(platform, cluster, stanza, before)
+  const now = await look().then(
     (seen): ArchiveStatus => ({
       ...seen,
       gapsSince: seen.gaps.length === 0 ? null : (before.gapsSince ?? new Date().toISOString()),
@@ -72,6 +74,26 @@ export async function checkArchive(platform: Platform, stanza: StanzaRow): Promi
     await tellNews(tx, cluster, before, now)
   })
   return now
+}
+
+/** What is missing and still there is archived at once; the look after that is what counts. */
+async function lookAndRepair(
+  platform: Platform,
+  cluster: ClusterRow,
+  stanza: StanzaRow,
+  before: ArchiveStatus,
+): Promise<Omit<ArchiveStatus, 'gapsSince'>> {
+  const seen = await lookAtArchive(platform, cluster, stanza, before)
+  if (seen.error !== '' || seen.gaps.length === 0) return seen
+  const repaired = await repairArchive(platform, stanza, seen.gaps)
+  if (repaired.length === 0) return seen
+  const from = repaired.map(({ segment, instance }) => `${segment} from ${instance}`).join(', ')
+  await addEvent(platform.database, {
+    kind: 'archive.repaired',
+    message: `WAL of ${cluster.name} was missing in its repository and is archived now: ${from}`,
+    clusterId: cluster.id,
+  })
+  return await lookAtArchive(platform, cluster, stanza, before)
 }
 
 const isFailing = ({ failedAt, lastAt }: ArchiveStatus): boolean =>

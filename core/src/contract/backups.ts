@@ -81,6 +81,11 @@ export const Repository = Type.Object({
 export const BACKUP_TYPES = ['full', 'differential', 'incremental'] as const
 export const BackupType = Type.Enum([...BACKUP_TYPES])
 
+export const RepositoryChange = Type.Object(
+  { repository: Type.String({ maxLength: 64, description: 'Name or id' }) },
+  { additionalProperties: false },
+)
+
 export const Backup = Type.Object({
   id: Type.String(),
   label: Type.String(),
@@ -98,7 +103,16 @@ export const Backup = Type.Object({
 })
 
 export const BackupCreate = Type.Object(
-  { type: Type.Optional(BackupType) },
+  {
+    type: Type.Optional(BackupType),
+    throttle_bytes_per_second: Type.Optional(
+      Type.Integer({
+        minimum: 1_000_000,
+        maximum: 1_000_000_000_000,
+        description: 'Read no faster than this; default: as fast as it goes',
+      }),
+    ),
+  },
   { additionalProperties: false },
 )
 

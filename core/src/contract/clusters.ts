@@ -1,6 +1,7 @@
 // Owns clusters, their databases and roles as the API takes and shows them.
 import { type Static, Type } from 'typebox'
 import { RESOURCE_NAME_PATTERN } from '../names.ts'
+import { REPLICA_SOURCES } from '../replica-source.ts'
 import { BackupPolicy } from './backup-policy.ts'
 import { Operation } from './operations.ts'
 import { Labels, Timestamp } from './resource.ts'
@@ -221,6 +222,11 @@ export const Scale = Type.Object(
         uniqueItems: true,
         description:
           'Which ones leave, when fewer are wanted or one is replaced; default: the last',
+      }),
+    ),
+    source: Type.Optional(
+      Type.Enum([...REPLICA_SOURCES], {
+        description: 'What new ones are made from; default: what is faster',
       }),
     ),
   },

@@ -40,6 +40,16 @@ export interface RenderInstance {
   postgresPort: number
   restPort: number
   tls: TlsMaterial
+  /** Open while a backup runs beside one of its replicas. */
+  door?: RenderDoor
+}
+
+/** Where a leader lets the backup of a replica in. */
+export interface RenderDoor {
+  port: number
+  /** Common name that the other side must prove. */
+  client: string
+  tls: TlsMaterial
 }
 
 export interface RenderGateway {

@@ -19,7 +19,7 @@ import {
   type RenderInstance,
 } from './model.ts'
 import { PATCHES_FILE, PATRONI_PATCHES } from './patroni-patches.ts'
-import { type InstanceBackup, renderInstanceBackup } from './pgbackrest.ts'
+import { type InstanceBackup, renderDoor, renderInstanceBackup } from './pgbackrest.ts'
 
 const LAG_ON_FAILOVER_BYTES_MAX = 1_048_576
 const STOP_TIMEOUT_S = 10
@@ -200,6 +200,7 @@ export function renderPatroni(
   const config = `${HOST_LAYOUT.config}/${instance.id}`
   const data = `${HOST_LAYOUT.data}/${instance.id}`
   const backup = renderInstanceBackup(cluster.backup, instance)
+  const door = renderDoor(cluster.id, instance)
   const settings = patroniSettings(cluster, instance, dcs, config, backup)
   const files: HostFile[] = [
     {
@@ -241,7 +242,7 @@ export function renderPatroni(
   return {
     directories: [HOST_LAYOUT.data, HOST_LAYOUT.run, data, ...backup.directories],
     // Patroni does not read those of the backup: a change of them reloads nothing.
-    files: [...files, ...backup.files],
-    services: [service],
+    files: [...files, ...backup.files, ...door.files],
+    services: [service, ...door.services],
   }
 }

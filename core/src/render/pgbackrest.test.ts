@@ -55,6 +55,25 @@ test('a value with a line break is refused, wherever it came from', () => {
   }
 })
 
+test('two repositories stand side by side, each with its own secrets', () => {
+  const first = {
+    repositoryId: 'rep_1',
+    clusterId: 'clu_1',
+    storage: { kind: 'directory' as const, path: '/srv/backups' },
+    cipherPass: 'one',
+    queueBytesMax: 1024,
+  }
+  const second = { ...first, repositoryId: 'rep_2', storage, cipherPass: 'two' }
+  const text = renderPgbackrest({ ...first, second }, { ...place, secondCaFile: '/ca-2.crt' })
+  assert.match(text, /^repo1-path=\/srv\/backups\/clu_1$/m)
+  assert.match(text, /^repo1-cipher-pass=one$/m)
+  assert.match(text, /^repo2-cipher-pass=two$/m)
+  assert.match(text, /^repo2-storage-ca-file=\/ca-2\.crt$/m)
+  assert.match(text, /^repo2-s3-endpoint=s3\.example:9000$/m)
+  assert.match(text, /^archive-async=y$/m)
+  assert.doesNotMatch(text, /^repo1-s3/m)
+})
+
 test('the API lets no such value in', () => {
   const good = {
     name: 'far',

@@ -1,6 +1,6 @@
 // Renders pgBackRest's configuration: of an instance, for PostgreSQL's archive command, and of one
 // task of an agent. Both come from here, so that what archives and what reads agree. Pure.
-import type { HostFile } from '../host-spec.ts'
+import type { HostFile, HostService } from '../host-spec.ts'
 import { HOST_LAYOUT } from '../host-spec.ts'
 import { authority, PLATFORM_ROLES, type RenderInstance } from './model.ts'
 import type { RenderRepository } from './repository.ts'
@@ -13,9 +13,26 @@ export interface BackupPlace {
   port: number
   spoolDirectory: string
   lockDirectory: string
-  /** File that holds `caPem`, when there is one. */
+  /** File that holds `caPem`, when there is one; and of the second repository. */
   caFile: string | undefined
+  secondCaFile?: string | undefined
   patience: keyof typeof PATIENCE
+  /** Set where the data is a replica's: the way to its leader. */
+  leader?: LeaderDoor | undefined
+}
+
+/** Reached over TLS, as the instance whose files these are. */
+export interface LeaderDoor {
+  address: string
+  port: number
+  dataDirectory: string
+  socketDirectory: string
+  postgresPort: number
+  caFile: string
+  certificateFile: string
+  keyFile: string
+  /** Of the leader's host: what serves the door. */
+  configFile: string
 }
 
 /**
@@ -30,6 +47,8 @@ const PATIENCE = {
 } as const
 const PROCESSES = 2
 const COMPRESS_LEVEL = 3
+const CA_FILE = 'repository-ca.crt'
+const SECOND_CA_FILE = 'repository-ca-2.crt'
 
 type Line = readonly [key: string, value: string | number]
 
@@ -73,6 +92,20 @@ function storageLines(repository: RenderRepository, caFile: string | undefined):
   ]
 }
 
+/** Of the first or second repository that is asked, or written to, at once. */
+function repositoryLines(
+  number: number,
+  repository: RenderRepository,
+  caFile: string | undefined,
+): Line[] {
+  const lines: Line[] = [
+    ...storageLines(repository, caFile),
+    ...cipherLines(repository.cipherPass),
+    ['repo1-bundle', 'y'],
+  ]
+  return lines.map(([key, value]) => [key.replace(/^repo1/, `repo${number}`), value])
+}
+
 function cipherLines(pass: string | null): Line[] {
   if (pass === null) return [['repo1-cipher-type', 'none']]
   return [
@@ -85,11 +118,11 @@ export function renderPgbackrest(repository: RenderRepository, place: BackupPlac
   // Many at once pays where a store is far away. On a disk it only makes each segment wait: 0.4 s,
   // which a switchover would wait, too, as PostgreSQL archives one more before it ends.
   const patience = PATIENCE[place.patience]
-  const isFar = repository.storage.kind === 's3'
+  const { second } = repository
+  const isFar = [repository, second].some((each) => each?.storage.kind === 's3')
   const global: Line[] = [
-    ...storageLines(repository, place.caFile),
-    ...cipherLines(repository.cipherPass),
-    ['repo1-bundle', 'y'],
+    ...repositoryLines(1, repository, place.caFile),
+    ...(second === undefined ? [] : repositoryLines(2, second, place.secondCaFile)),
     // What is kept is the policy's to decide, in a step of its own.
     ['expire-auto', 'n'],
     ['compress-type', 'zst'],
@@ -114,25 +147,97 @@ export function renderPgbackrest(repository: RenderRepository, place: BackupPlac
           ['pg1-socket-path', place.socketDirectory],
           ['pg1-port', place.port],
           ['pg1-user', PLATFORM_ROLES.superuser],
+          ...leaderLines(place.leader),
         ]
   return (
     section('global', global) + (stanza.length === 0 ? '' : section(repository.clusterId, stanza))
   )
 }
 
+function leaderLines(leader: LeaderDoor | undefined): Line[] {
+  if (leader === undefined) return []
+  return [
+    ['pg2-path', leader.dataDirectory],
+    ['pg2-socket-path', leader.socketDirectory],
+    ['pg2-port', leader.postgresPort],
+    ['pg2-user', PLATFORM_ROLES.superuser],
+    ['pg2-host', leader.address],
+    ['pg2-host-type', 'tls'],
+    ['pg2-host-port', leader.port],
+    ['pg2-host-ca-file', leader.caFile],
+    ['pg2-host-cert-file', leader.certificateFile],
+    ['pg2-host-key-file', leader.keyFile],
+    ['pg2-host-config', leader.configFile],
+  ]
+}
+
 /** Where an instance's archiving keeps its things. */
-export function backupPlaceOf(instance: RenderInstance, hasCa: boolean): BackupPlace {
+export function backupPlaceOf(
+  instance: RenderInstance,
+  hasCa: { first: boolean; second: boolean },
+): BackupPlace {
   const { root } = instance.host.facts
   const data = `${root}/${HOST_LAYOUT.data}/${instance.id}`
+  const config = `${root}/${HOST_LAYOUT.config}/${instance.id}`
   return {
     dataDirectory: `${data}/pgdata`,
     socketDirectory: `${root}/${HOST_LAYOUT.run}`,
     port: instance.postgresPort,
     spoolDirectory: `${data}/spool`,
     lockDirectory: `${data}/lock`,
-    caFile: hasCa ? `${root}/${HOST_LAYOUT.config}/${instance.id}/repository-ca.crt` : undefined,
+    caFile: hasCa.first ? `${config}/${CA_FILE}` : undefined,
+    secondCaFile: hasCa.second ? `${config}/${SECOND_CA_FILE}` : undefined,
     patience: 'archive',
   }
+}
+
+/** What lets a backup in that runs beside a replica; nothing while there is none. */
+export function renderDoor(
+  clusterId: string,
+  instance: RenderInstance,
+): { files: HostFile[]; services: HostService[] } {
+  const { door } = instance
+  if (door === undefined) return { files: [], services: [] }
+  const { root } = instance.host.facts
+  const config = `${HOST_LAYOUT.config}/${instance.id}`
+  const path = (name: string) => `${root}/${config}/door.${name}`
+  const content = section('global', [
+    ['tls-server-address', instance.host.address],
+    ['tls-server-port', door.port],
+    ['tls-server-ca-file', path('ca')],
+    ['tls-server-cert-file', path('crt')],
+    ['tls-server-key-file', path('key')],
+    // This replica, and nothing but this cluster's data.
+    ['tls-server-auth', `${door.client}=${clusterId}`],
+    ['lock-path', `${root}/${HOST_LAYOUT.data}/${instance.id}/lock`],
+    ['log-level-file', 'off'],
+    ['log-level-console', 'off'],
+    ['log-level-stderr', 'warn'],
+  ])
+  const files = [
+    { path: `${config}/door.conf`, content },
+    { path: `${config}/door.ca`, content: door.tls.caPem },
+    { path: `${config}/door.crt`, content: door.tls.certificatePem },
+    { path: `${config}/door.key`, content: door.tls.keyPem },
+  ]
+  const service: HostService = {
+    name: `pgbackrest-${instance.id}`,
+    owner: clusterId,
+    program: 'pgbackrest',
+    args: [`--config=${path('conf')}`, 'server'],
+    env: { PATH: '/usr/bin:/bin', LANG: 'C.UTF-8' },
+    restartOn: files.map((file) => file.path),
+    reloadOn: [],
+    reloadSignal: 'SIGHUP',
+    stopSignal: 'SIGTERM',
+    stopTimeoutMs: 5000,
+    probe: { kind: 'tcp', address: instance.host.address, port: door.port },
+  }
+  return { files, services: [service] }
+}
+
+export function caPemOf(repository: RenderRepository | undefined): string | null {
+  return repository?.storage.kind === 's3' ? repository.storage.caPem : null
 }
 
 /** What an instance needs on its host to archive; nothing where its host cannot. */
@@ -152,17 +257,22 @@ export function renderInstanceBackup(
     return none
   }
   const { root } = instance.host.facts
-  const caPem = repository.storage.kind === 's3' ? repository.storage.caPem : null
+  const caPem = caPemOf(repository)
+  const secondCaPem = caPemOf(repository.second)
   const config = `${HOST_LAYOUT.config}/${instance.id}`
   const data = `${HOST_LAYOUT.data}/${instance.id}`
-  const content = renderPgbackrest(repository, backupPlaceOf(instance, caPem !== null))
+  const hasCa = { first: caPem !== null, second: secondCaPem !== null }
+  const content = renderPgbackrest(repository, backupPlaceOf(instance, hasCa))
   // The root and the ids hold nothing that a shell or a `%` would make something of.
   const program = `pgbackrest --config=${root}/${config}/pgbackrest.conf`
   return {
     directories: [`${data}/spool`, `${data}/lock`],
     files: [
       { path: `${config}/pgbackrest.conf`, content },
-      ...(caPem === null ? [] : [{ path: `${config}/repository-ca.crt`, content: caPem }]),
+      ...(caPem === null ? [] : [{ path: `${config}/${CA_FILE}`, content: caPem }]),
+      ...(secondCaPem === null
+        ? []
+        : [{ path: `${config}/${SECOND_CA_FILE}`, content: secondCaPem }]),
     ],
     parameters: {
       archive_mode: 'on',

@@ -32,4 +32,9 @@ export interface RenderRepository {
   cipherPass: string | null
   /** WAL that waits longer than this is given up, loudly: the disk of the leader comes first. */
   queueBytesMax: number
+  /**
+   * Archived to as well, while a cluster changes its repository; and where a replay finds what came
+   * after such a change.
+   */
+  second?: RenderRepository
 }
