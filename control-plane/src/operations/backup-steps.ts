@@ -5,6 +5,7 @@ import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 import type { TaskResult } from '@howdah/core/protocol.ts'
 import type { RenderRepository } from '@howdah/core/render/repository.ts'
 import { accessOn, askRepository, loadStanza, placeOn } from '../backups/repository-access.ts'
+import { hostsById } from '../clusters/cluster-view.ts'
 import { findLeader, type Leader } from '../clusters/leader-sql.ts'
 import { syncBackups } from '../db/backups.ts'
 import { type ClusterRow, findCluster } from '../db/clusters.ts'
@@ -15,6 +16,7 @@ import type { StepContext } from './operation.ts'
 const LEADER_TIMEOUT_MS = 60_000
 const PREPARE_TIMEOUT_MS = 60_000
 const LOOK_MS = 1000
+const SILENT_MS_MAX = 60_000
 /** Nobody will lead it again soon, and who deletes it waits for us. */
 const ENDING: readonly string[] = ['deleting', 'deleted', 'restoring']
 /** The program says so when another of its kind works on the same cluster. */
@@ -118,7 +120,10 @@ export async function readBackups(step: StepContext, source: BackupSource) {
   return answer
 }
 
-/** Asks an agent, and looks once a second until it has answered. */
+/**
+ * Asks an agent, and looks once a second until it has answered. What it does may take a day: one
+ * whose host is silent for a while is not waited for that long.
+ */
 export async function askWithProgress(
   step: StepContext,
   request: TaskRequest,
@@ -127,10 +132,17 @@ export async function askWithProgress(
   const answer = askAgent(step, request)
   // Awaited below: until then a failure must not count as unhandled.
   answer.catch(() => undefined)
+  let heardMs = Date.now()
   for (;;) {
     const pause = step.changes.waitUntil([], Date.now() + LOOK_MS, async () => undefined)
     const first = await Promise.race([answer, pause])
     if (first !== undefined) return first
+    const host = (await hostsById(step.database)).get(request.hostId)
+    if (host?.online === true) heardMs = Date.now()
+    if (Date.now() - heardMs > SILENT_MS_MAX) {
+      const error = `${host?.name ?? 'the host'} is silent`
+      return { id: '', ok: false, value: null, error, errorCode: 'host-silent' }
+    }
     // Progress is told where it can be; it decides nothing.
     await look().catch(() => undefined)
   }
