@@ -254,7 +254,8 @@ function encodeJson(value: unknown): string {
 
 /** A body of the right shape with one or two things wrong, as text. */
 function bentBody(schema: NonNullable<ApiRoute['body']>, harmless: Record<string, unknown>) {
-  const fields = Object.keys(schema.properties ?? {})
+  const shapes = schema.anyOf ?? [schema]
+  const fields = [...new Set(shapes.flatMap((shape) => Object.keys(shape.properties ?? {})))]
   const bend = fc.oneof(
     fc.constant({ kind: 'keep' as const }),
     fc.record({ kind: fc.constant('drop' as const), field: fc.constantFrom(...fields) }),

@@ -13,6 +13,7 @@ import { resolveProgram } from '../programs.ts'
 import { runProgram } from '../run-program.ts'
 import { checkEndpoint } from './endpoint-check.ts'
 import { TaskError } from './task-error.ts'
+import { localDataDirectories, whileInstanceRuns } from './while-instance-runs.ts'
 
 type PgbackrestAction = Extract<TaskAction, { kind: 'pgbackrest' }>
 
@@ -126,9 +127,12 @@ export async function runPgbackrest(
   )
   if (stranger !== undefined)
     throw new TaskError('refused', `the option ${stranger} is not allowed`)
-  return await withRepository(action.repository, context, async ({ run }) => ({
-    output: await run([...action.options, action.command, ...action.operands]),
-  }))
+  const copied = action.command === 'backup' ? localDataDirectories(action.repository.config) : []
+  return await whileInstanceRuns(copied, context.signal, (signal) =>
+    withRepository(action.repository, { ...context, signal }, async ({ run }) => ({
+      output: await run([...action.options, action.command, ...action.operands]),
+    })),
+  )
 }
 
 /** In a path of its own; whoever looks at the repository meanwhile is not disturbed. */
