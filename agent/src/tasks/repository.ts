@@ -93,6 +93,8 @@ async function runBounded(
       argv: [...argv, ...args],
       timeoutMs,
       user: root.dropTo,
+      // Its helpers outlive it for a moment.
+      directory: root.path,
       signal,
       outputBytesMax: options.outputBytesMax ?? ANSWER_BYTES_MAX,
       input: options.input ?? '',
@@ -111,7 +113,11 @@ function toTaskError(error: unknown): TaskError {
   if (error instanceof HowdahError) return new TaskError('refused', error.message)
   const text = describeError(error)
   const said = /ERROR: \[(\d{3})\]: ([\s\S]*)$/.exec(text)
-  if (said === null) return new TaskError('', text.slice(-ERROR_CHARACTERS_MAX))
+  if (said === null) {
+    // A program that crashed says nothing itself.
+    const ended = text.slice(text.lastIndexOf(' ended with ') + 1).slice(-ERROR_CHARACTERS_MAX)
+    return new TaskError('', `pgbackrest ${ended}`)
+  }
   const [detail = ''] = (said[2] ?? '').split('*** Path/Query ***')
   const answer = /<Code>([A-Za-z0-9]{1,64})<\/Code>/.exec(text)?.[1]
   const whole = detail.trim() + (answer === undefined ? '' : ` ${answer}`)
