@@ -12,6 +12,8 @@ export interface ProgramRun {
   /** Drop to this user; only root can. */
   user?: { uid: number; gid: number } | undefined
   signal?: AbortSignal | undefined
+  /** `/` unless given; what runs long stands where it belongs, for whoever stops the host. */
+  directory?: string
   /** Of standard output; 256 KiB unless given. */
   outputBytesMax?: number
   input?: string
@@ -29,7 +31,7 @@ export async function runProgram(run: ProgramRun): Promise<string> {
     killSignal: 'SIGKILL' as const,
     maxBuffer: run.outputBytesMax ?? OUTPUT_BYTES_MAX,
     env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' },
-    cwd: '/',
+    cwd: run.directory ?? '/',
     ...(run.user === undefined ? {} : { uid: run.user.uid, gid: run.user.gid }),
     ...(run.signal === undefined ? {} : { signal: run.signal }),
   }

@@ -108,12 +108,14 @@ export function fitting(schema: JsonSchema): fc.Arbitrary<unknown> {
   }
 }
 
+const LOOKAHEAD = /\(\?!(?:[^()]|\([^()]*\))*\)/g
+
 function fittingText(schema: JsonSchema): fc.Arbitrary<string> {
   const formats = (schema.anyOf ?? [schema]).map(({ format }) => format)
   if (formats.includes('ipv4')) return fc.ipV4()
   // Lookaheads are beyond the generator; the rest of the pattern is what matters.
   if (schema.pattern !== undefined)
-    return fc.stringMatching(new RegExp(schema.pattern.replace(/\(\?![^)]*\)/, '')))
+    return fc.stringMatching(new RegExp(schema.pattern.replace(LOOKAHEAD, '')))
   return fc.string({
     minLength: schema.minLength ?? 0,
     maxLength: Math.min(schema.maxLength ?? 20, 40),

@@ -19,6 +19,7 @@ import { runProgram } from '../run-program.ts'
 import { checkEndpoint } from './endpoint-check.ts'
 import { TaskError } from './task-error.ts'
 import { startThrottle } from './throttle.ts'
+import { localDataDirectories, whileInstanceRuns } from './while-instance-runs.ts'
 
 type PgbackrestAction = Extract<TaskAction, { kind: 'pgbackrest' }>
 
@@ -112,6 +113,8 @@ async function runBounded(
       argv: [...argv, ...args],
       timeoutMs,
       user: root.dropTo,
+      // Its helpers outlive it for a moment.
+      directory: root.path,
       signal,
       outputBytesMax: options.outputBytesMax ?? ANSWER_BYTES_MAX,
       input: options.input ?? '',
@@ -130,7 +133,11 @@ function toTaskError(error: unknown): TaskError {
   if (error instanceof HowdahError) return new TaskError('refused', error.message)
   const text = describeError(error)
   const said = /ERROR: \[(\d{3})\]: ([\s\S]*)$/.exec(text)
-  if (said === null) return new TaskError('', text.slice(-ERROR_CHARACTERS_MAX))
+  if (said === null) {
+    // A program that crashed says nothing itself.
+    const ended = text.slice(text.lastIndexOf(' ended with ') + 1).slice(-ERROR_CHARACTERS_MAX)
+    return new TaskError('', `pgbackrest ${ended}`)
+  }
   const [detail = ''] = (said[2] ?? '').split('*** Path/Query ***')
   const answer = /<Code>([A-Za-z0-9]{1,64})<\/Code>/.exec(text)?.[1]
   const whole = detail.trim() + (answer === undefined ? '' : ` ${answer}`)
@@ -146,11 +153,14 @@ export async function runPgbackrest(
   )
   if (stranger !== undefined)
     throw new TaskError('refused', `the option ${stranger} is not allowed`)
-  return await withRepository(action.repository, context, async ({ run }) => ({
-    output: await run([...action.options, action.command, ...action.operands], {
-      readBytesPerSecondMax: action.readBytesPerSecondMax,
-    }),
-  }))
+  const copied = action.command === 'backup' ? localDataDirectories(action.repository.config) : []
+  return await whileInstanceRuns(copied, context.signal, (signal) =>
+    withRepository(action.repository, { ...context, signal }, async ({ run }) => ({
+      output: await run([...action.options, action.command, ...action.operands], {
+        readBytesPerSecondMax: action.readBytesPerSecondMax,
+      }),
+    })),
+  )
 }
 
 /** In a path of its own; whoever looks at the repository meanwhile is not disturbed. */

@@ -5,14 +5,37 @@ import { describeError } from '@howdah/core/errors.ts'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 import { formatSegmentName, SEGMENT_BYTES, type WalRange } from '@howdah/core/wal.ts'
 import { hostsById, leaderOf, patroniOf } from '../clusters/cluster-view.ts'
-import { listInstances } from '../db/clusters.ts'
+import { type ClusterRow, listInstances } from '../db/clusters.ts'
+import { addEvent } from '../db/events.ts'
 import type { StanzaRow } from '../db/repositories.ts'
 import type { Platform } from '../operations/operation.ts'
+import { lookAtArchive } from './archive-look.ts'
+import type { ArchiveStatus } from './archive-status.ts'
 import { accessOn, loadStanza, placeOn, runRepositoryTask } from './repository-access.ts'
 
 const PUSH_TIMEOUT_MS = 60_000
 /** More is a hole that only a new backup closes in good time. */
 const SEGMENTS_MAX = 64
+
+/** What is missing and still there is archived at once; the look after that is what counts. */
+export async function lookAndRepair(
+  platform: Platform,
+  cluster: ClusterRow,
+  stanza: StanzaRow,
+  before: ArchiveStatus,
+): Promise<Awaited<ReturnType<typeof lookAtArchive>>> {
+  const seen = await lookAtArchive(platform, cluster, stanza, before)
+  if (seen.error !== '' || seen.gaps.length === 0) return seen
+  const repaired = await repairArchive(platform, stanza, seen.gaps)
+  if (repaired.length === 0) return seen
+  const from = repaired.map(({ segment, instance }) => `${segment} from ${instance}`).join(', ')
+  await addEvent(platform.database, {
+    kind: 'archive.repaired',
+    message: `WAL of ${cluster.name} was missing in its repository and is archived now: ${from}`,
+    clusterId: cluster.id,
+  })
+  return await lookAtArchive(platform, cluster, stanza, before)
+}
 
 /** The missing segments, the oldest first; none when there are too many. */
 export function segmentsOf(gaps: readonly WalRange[]): string[] {
@@ -29,7 +52,7 @@ export function segmentsOf(gaps: readonly WalRange[]): string[] {
  * Returns what was archived, with where it was found. Gaps lie on the history of the present
  * timeline, so whoever has received WAL beyond them has the very same bytes.
  */
-export async function repairArchive(
+async function repairArchive(
   platform: Platform,
   stanza: StanzaRow,
   gaps: readonly WalRange[],

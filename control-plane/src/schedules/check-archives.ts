@@ -3,10 +3,9 @@
 // instance still has the WAL, and otherwise closed by a full backup, as nothing else can.
 import { describeError } from '@howdah/core/errors.ts'
 import { describeRange } from '@howdah/core/wal.ts'
-import { lookAtArchive } from '../backups/archive-look.ts'
 import { type ArchiveStatus, parseStatus } from '../backups/archive-status.ts'
 import { removeExpired } from '../backups/remove-stanza.ts'
-import { repairArchive } from '../backups/repair-archive.ts'
+import { lookAndRepair } from '../backups/repair-archive.ts'
 import type { Queryable } from '../database.ts'
 import { listBackups, runSoon } from '../db/backups.ts'
 import { type ClusterRow, findCluster } from '../db/clusters.ts'
@@ -60,8 +59,7 @@ export async function checkArchive(platform: Platform, stanza: StanzaRow): Promi
   const before = parseStatus(stanza.status) ?? NOTHING
   const cluster = await findCluster(platform.database, stanza.cluster_id)
   if (cluster?.state !== 'available') return before
-  const look = () => lookAndRepair(platform, cluster, stanza, before)
-  const now = await look().then(
+  const now = await lookAndRepair(platform, cluster, stanza, before).then(
     (seen): ArchiveStatus => ({
       ...seen,
       gapsSince: seen.gaps.length === 0 ? null : (before.gapsSince ?? new Date().toISOString()),
@@ -74,26 +72,6 @@ export async function checkArchive(platform: Platform, stanza: StanzaRow): Promi
     await tellNews(tx, cluster, before, now)
   })
   return now
-}
-
-/** What is missing and still there is archived at once; the look after that is what counts. */
-async function lookAndRepair(
-  platform: Platform,
-  cluster: ClusterRow,
-  stanza: StanzaRow,
-  before: ArchiveStatus,
-): Promise<Omit<ArchiveStatus, 'gapsSince'>> {
-  const seen = await lookAtArchive(platform, cluster, stanza, before)
-  if (seen.error !== '' || seen.gaps.length === 0) return seen
-  const repaired = await repairArchive(platform, stanza, seen.gaps)
-  if (repaired.length === 0) return seen
-  const from = repaired.map(({ segment, instance }) => `${segment} from ${instance}`).join(', ')
-  await addEvent(platform.database, {
-    kind: 'archive.repaired',
-    message: `WAL of ${cluster.name} was missing in its repository and is archived now: ${from}`,
-    clusterId: cluster.id,
-  })
-  return await lookAtArchive(platform, cluster, stanza, before)
 }
 
 const isFailing = ({ failedAt, lastAt }: ArchiveStatus): boolean =>
