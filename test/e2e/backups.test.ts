@@ -192,6 +192,22 @@ async function currentLsn(): Promise<string | undefined> {
   return (await sql<{ lsn: string }>({ cluster }, query))[0]?.lsn
 }
 
+test('when the replica cannot be read, its leader is, and that is said', async () => {
+  const { instances } = (await platform.api<Cluster>('GET', '/v1/clusters/demo')).body
+  const replica = instances.find(({ role }) => role !== 'leader')
+  const path = join(platform.home, 'hosts', replica?.host ?? '', 'config', replica?.id ?? '')
+  // The authority by which it knows its leader; the agent puts it back at its next look.
+  const authority = await readFile(join(path, 'ca.crt'))
+  await writeFile(join(path, 'ca.crt'), 'none')
+  try {
+    const operation = await succeed(await postWhenFree('demo/backups', { type: 'incremental' }))
+    const said = operation.steps.find(({ name }) => name === 'back-up')?.message ?? ''
+    assert.match(said, /stored; from the leader demo-\d, as the attempt before failed$/)
+  } finally {
+    await writeFile(join(path, 'ca.crt'), authority)
+  }
+})
+
 test('a new replica is made from the backup, and streams', async () => {
   const scaled = await succeed(await post('demo/scale', { instances: 3, source: 'backup' }))
   const said = scaled.steps.find(({ name }) => name === 'seed')?.message ?? ''

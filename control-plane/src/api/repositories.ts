@@ -111,6 +111,31 @@ async function probe(platform: Platform, body: RepositoryCreate): Promise<void> 
   )
 }
 
+/**
+ * A name may lead elsewhere at any moment, and the program that backs up looks it up by itself each
+ * time: so who may not send the platform's hosts anywhere may not choose a name either, only use
+ * one that an administrator has chosen.
+ */
+export function refuseToOperator(
+  body: RepositoryCreate,
+  present: readonly Pick<RepositoryRow, 'kind' | 'settings'>[],
+): string | undefined {
+  if (body.kind === 'directory') return 'only an administrator may choose a directory'
+  const port = body.port ?? HTTPS_PORT
+  const known = present.flatMap(({ settings }) =>
+    'endpoint' in settings && settings.endpoint === body.endpoint && settings.port === port
+      ? [settings]
+      : [],
+  )
+  if (known.length === 0) {
+    return 'only an administrator may choose an endpoint that no repository has yet'
+  }
+  if (body.allow_private === true && !known.some(({ allow_private }) => allow_private)) {
+    return 'only an administrator may choose a private network'
+  }
+  return undefined
+}
+
 export function registerRepositories(api: Api): void {
   registerReads(api)
   registerCreate(api)
@@ -159,7 +184,7 @@ function registerCreate({ app, platform }: Api): void {
       config: { access: 'operate' },
       schema: {
         tags,
-        summary: 'Add a repository; it is tried from every host before it is accepted',
+        summary: 'Add a repository, tried from every host; a new endpoint is for administrators',
         body: RepositoryCreate,
         response: { 201: Repository },
       },
@@ -167,10 +192,9 @@ function registerCreate({ app, platform }: Api): void {
     async (request, reply) => {
       const { body } = request
       parseResourceName(body.name)
-      const wantsPrivate = body.kind === 'directory' || body.allow_private === true
-      if (wantsPrivate && !permissionsOf(userOf(request)).includes('administer')) {
-        const what = body.kind === 'directory' ? 'a directory' : 'a private network'
-        throw new HowdahError('not-allowed', `only an administrator may choose ${what}`)
+      if (!permissionsOf(userOf(request)).includes('administer')) {
+        const why = refuseToOperator(body, await listRepositories(platform.database))
+        if (why !== undefined) throw new HowdahError('not-allowed', why)
       }
       // Before the transaction: it takes seconds, and changes nothing of ours.
       if ((await findRepository(platform.database, body.name)) === undefined) {
