@@ -26,9 +26,10 @@ export function formatBackups(paint: Paint, backups: readonly Backup[]): string[
     formatDuration(Date.parse(backup.stopped_at) - Date.parse(backup.started_at)),
     formatBytes(backup.info.size_bytes),
     formatBytes(backup.info.repository_bytes),
+    backup.repository,
     provenCell(backup),
   ])
-  const header = ['ID', 'LABEL', 'TYPE', 'TAKEN', 'IN', 'SIZE', 'STORED', 'STATE']
+  const header = ['ID', 'LABEL', 'TYPE', 'TAKEN', 'IN', 'SIZE', 'STORED', 'REPOSITORY', 'STATE']
   return formatTable(paint, header, rows)
 }
 
@@ -38,6 +39,7 @@ export function formatBackup(paint: Paint, backup: Backup): string[] {
     ['id', backup.id],
     ['label', backup.label],
     ['type', backup.type],
+    ['repository', backup.repository],
     ['started', backup.started_at],
     ['stopped', backup.stopped_at],
     ['LSN', `${info.lsn_start} to ${info.lsn_stop}, timeline ${info.timeline}`],

@@ -129,7 +129,9 @@ async function startFork(
     parameters: spec?.parameters,
   })
   const row = await insertCluster(tx, body.name, parsed)
-  await assignRepository(tx, platform.sealer, row, plan.backup.repository_id)
+  // Where the source archives now: the place of an old backup may be one that it has left.
+  const home = (await activeStanza(tx, source.id))?.repository_id ?? plan.backup.repository_id
+  await assignRepository(tx, platform.sealer, row, home)
   const password = await ensureSecret(
     tx,
     platform.sealer,

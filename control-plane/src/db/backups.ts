@@ -13,6 +13,8 @@ export interface BackupRow {
   id: string
   cluster_id: string
   repository_id: string
+  /** Its name. */
+  repository: string
   label: string
   type: BackupType
   info: BackupInfo
@@ -25,7 +27,8 @@ export interface BackupRow {
 }
 
 const COLUMNS = `id, cluster_id, repository_id, label, type, info, started_at, stopped_at,
-  operation_id, proven_at, proven_ms, damage`
+  operation_id, proven_at, proven_ms, damage,
+  (select r.name from repository r where r.id = backup.repository_id) as repository`
 
 /** The newest first. */
 export async function listBackups(db: Queryable, clusterId: string): Promise<BackupRow[]> {

@@ -91,6 +91,7 @@ export const Backup = Type.Object({
   label: Type.String(),
   cluster_id: Type.String(),
   repository_id: Type.String(),
+  repository: Type.String({ description: 'Name of the repository that it is in' }),
   type: BackupType,
   info: BackupInfo,
   started_at: Timestamp,
