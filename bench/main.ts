@@ -3,6 +3,9 @@
 // behind.
 import { parseArgs } from 'node:util'
 import { SENSITIVITIES, type Sensitivity } from '@howdah/core/host-spec.ts'
+import { benchBackup } from './backup/backup.ts'
+import { benchPitr } from './backup/pitr.ts'
+import { benchRestore } from './backup/restore.ts'
 import { benchDataPath } from './data-path/data-path.ts'
 import { benchFailures, FAILURE_TRIALS } from './failures/failures.ts'
 import { benchProvision } from './provision/provision.ts'
@@ -10,12 +13,14 @@ import { openResults, type Results } from './results.ts'
 
 /** Peers have 127.68.0.10 and up, whatever ours has. */
 const SUBNET = '127.67.0'
+const SIZE_MB = 2048
 
 interface BenchOptions {
   subnet: string
   rounds: number
   peerRounds: number
   freshStarts: number
+  size: number
   sensitivity: Sensitivity | undefined
   kinds: readonly string[] | undefined
 }
@@ -54,6 +59,21 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     defaults: { rounds: 10 },
     run: benchDataPath,
   },
+  backup: {
+    describe: 'full to S3 against `pg_basebackup | upload`, incremental, the rate of the source',
+    defaults: { rounds: 3 },
+    run: benchBackup,
+  },
+  restore: {
+    describe: 'out of S3 against `download | tar xz`',
+    defaults: { rounds: 5 },
+    run: benchRestore,
+  },
+  pitr: {
+    describe: 'replay with WAL fetched ahead, one after the other, and from pg_wal',
+    defaults: { rounds: 5 },
+    run: benchPitr,
+  },
 }
 
 const OPTIONS = [
@@ -62,6 +82,7 @@ const OPTIONS = [
   ['--kinds A,B', 'only these kinds of trials, e.g. refusing,black-holed'],
   ['--sensitivity S', `of our cluster in benches of failures: ${SENSITIVITIES.join(', ')}`],
   ['--fresh-starts N', 'of provision: first starts of a whole platform'],
+  ['--size MB', `of backup, restore and pitr: how much data; ${SIZE_MB} unless given`],
   ['--subnet A.B.C', `of our hosts; ${SUBNET} unless given`],
   ['--out FILE', 'where rows go; bench/results/<name>-<today>.jsonl unless given'],
 ] as const
@@ -81,11 +102,11 @@ function parseSensitivity(text: string | undefined): Sensitivity | undefined {
   throw new Error(`${text} is no sensitivity; there are ${SENSITIVITIES.join(', ')}`)
 }
 
-function count(text: string | undefined, otherwise: number): number {
+function count(text: string | undefined, otherwise: number, max = 1000): number {
   if (text === undefined) return otherwise
   const value = Number(text)
-  if (!Number.isInteger(value) || value < 0 || value > 1000) {
-    throw new Error(`${text} is not a count from 0 to 1000`)
+  if (!Number.isInteger(value) || value < 0 || value > max) {
+    throw new Error(`${text} is not a count from 0 to ${max}`)
   }
   return value
 }
@@ -103,6 +124,7 @@ const { values, positionals } = parseArgs({
     rounds: { type: 'string' },
     'peer-rounds': { type: 'string' },
     'fresh-starts': { type: 'string' },
+    size: { type: 'string' },
     subnet: { type: 'string' },
     sensitivity: { type: 'string' },
     kinds: { type: 'string' },
@@ -128,6 +150,7 @@ if (values.help === true) {
     rounds,
     peerRounds: count(values['peer-rounds'], defaults.peerRounds ?? rounds),
     freshStarts: count(values['fresh-starts'], defaults.freshStarts ?? 0),
+    size: count(values.size, SIZE_MB, 1_000_000),
     sensitivity,
     kinds: values.kinds?.split(','),
   })

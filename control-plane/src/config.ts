@@ -97,6 +97,16 @@ export const SETTINGS = {
         ? undefined
         : 'expected an absolute path',
   },
+  archiveCheckSeconds: {
+    env: 'HOWDAH_ARCHIVE_CHECK_SECONDS',
+    doc: 'Between two looks at whether the WAL of a cluster is in its repository, 1 to 3600',
+    // Together with the look itself less than the minute within which a gap is told.
+    fallback: '30',
+    check: (text: string) =>
+      /^[0-9]{1,4}$/.test(text) && Number(text) >= 1 && Number(text) <= 3600
+        ? undefined
+        : 'expected a number of seconds, 1 to 3600',
+  },
   logLevel: {
     env: 'HOWDAH_LOG_LEVEL',
     doc: 'debug, info, warn or error',

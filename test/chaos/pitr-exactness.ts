@@ -1,15 +1,20 @@
 // Owns `npm run pitr-exactness`: a ledger is written while leaders die and hand over, then forks
 // are made to random times, LSNs and transactions. Each must hold exactly the lines that were
-// committed by then. Ends with exit code 1 when one does not.
+// committed by then; a fork's replica follows it, and nothing of it is in its source's repository.
+// Ends with exit code 1 when one does not.
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { Cluster, ClusterAccepted, OperationAccepted } from '@howdah/core/contract/clusters.ts'
 import { connect, sql, type TestCluster } from '../harness/cluster.ts'
+import { endOnSignal } from '../harness/end-on-signal.ts'
 import { readCluster, startPlatform, type TestPlatform } from '../harness/platform.ts'
 import { until } from '../harness/until.ts'
 import { makeRandom } from '../harness/workload.ts'
 
 const TIMEOUT_MS = 240_000
-const USAGE = 'npm run pitr-exactness -- [--targets N] [--failovers N] [--seed S]\n'
+const USAGE =
+  'npm run pitr-exactness -- [--targets N] [--failovers N] [--seed S] [--subnet A.B.C]\n'
 const ISO = `'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'`
 
 const say = (line: string) => process.stdout.write(`${line}\n`)
@@ -22,8 +27,15 @@ interface Line {
 
 interface Mark {
   lsn: string
+  timeline: string
   n: number
 }
+
+/** Every so many forks have a replica, and are looked through. */
+const WHOLE_EVERY = 5
+/** So that a run is spread over more than one segment. */
+const PADDING = 'x'.repeat(1500)
+const GROW_LINES = 1000
 
 async function finish(
   platform: TestPlatform,
@@ -44,11 +56,13 @@ function startLedger(cluster: TestCluster) {
     while (!state.stopping) {
       try {
         client ??= await connect({ cluster })
-        await client.query('insert into ledger (n) values ($1) on conflict do nothing', [state.n])
-        const { rows } = await client.query<{ lsn: string }>(
-          'select pg_current_wal_insert_lsn()::text as lsn',
+        const insert = 'insert into ledger (n, padding) values ($1, $2) on conflict do nothing'
+        await client.query(insert, [state.n, PADDING])
+        const { rows } = await client.query<Omit<Mark, 'n'>>(
+          `select pg_current_wal_insert_lsn()::text as lsn,
+             left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) as timeline`,
         )
-        state.marks.push({ lsn: rows[0]?.lsn ?? '', n: state.n })
+        if (rows[0] !== undefined) state.marks.push({ ...rows[0], n: state.n })
         state.n += 1
       } catch {
         await client?.end().catch(() => undefined)
@@ -73,16 +87,17 @@ function startLedger(cluster: TestCluster) {
 async function disturb(platform: TestPlatform, number: number): Promise<void> {
   const path = '/v1/clusters/demo'
   const isPlanned = number % 3 === 2
+  const fault = number % 3 === 0 ? 'leader-process' : 'leader-host'
   const request = isPlanned
     ? platform.api<OperationAccepted>('POST', `${path}/switchover`, {})
     : platform.api<OperationAccepted>('POST', `${path}/game-days`, {
-        faults: ['leader-process'],
+        faults: [fault],
         confirm: 'demo',
         accept_outage: true,
       })
   await finish(platform, await request)
   const { body } = await platform.api<Cluster>('GET', path)
-  say(`${isPlanned ? 'switchover' : 'failover'}: timeline ${body.instances[0]?.timeline}`)
+  say(`${isPlanned ? 'switchover' : fault}: timeline ${body.instances[0]?.timeline}`)
 }
 
 interface Target {
@@ -101,14 +116,54 @@ function chooseTarget(
   const line = lines[index] as Line
   if (kind === 0) return { said: `time ${line.at}`, body: { at: line.at }, lines: index + 1 }
   if (kind === 1) return { said: `xid ${line.xid}`, body: { xid: line.xid }, lines: index + 1 }
-  const mark = marks[Math.floor(random() * marks.length)] as Mark
+  // The last one of a timeline may be beyond its end: on the next, another line may be there.
+  const sure = marks.filter((mark, at) => mark.timeline === marks[at + 1]?.timeline)
+  const mark = sure[Math.floor(random() * sure.length)] as Mark
   const before = lines.filter(({ n }) => n <= mark.n).length
   return { said: `lsn ${mark.lsn}`, body: { lsn: mark.lsn }, lines: before }
 }
 
-async function tryTarget(platform: TestPlatform, target: Target, number: number): Promise<boolean> {
+/** What is wrong with it, apart from what it holds. */
+async function findStrays(
+  platform: TestPlatform,
+  source: TestCluster,
+  fork: TestCluster,
+): Promise<string[]> {
+  const path = `/v1/clusters/${fork.cluster.id}`
+  const { instances } = (await platform.api<Cluster>('GET', path)).body
+  const [own] = new Set(instances.map(({ timeline }) => timeline))
+  await sql({ cluster: fork }, 'create table after_fork as select generate_series(1, 1000) as n')
+  const timelinesOf = async ({ cluster: { id } }: TestCluster) => {
+    const archive = join(platform.home, 'backups', id, 'archive')
+    const names = await readdir(archive, { recursive: true })
+    const found = names.map((name) => /(?:^|\/)([0-9A-F]{8})[0-9A-F]{16}-/.exec(name)?.[1])
+    return new Set(found.flatMap((hex) => (hex === undefined ? [] : [Number.parseInt(hex, 16)])))
+  }
+  // Its first backup comes by itself, and ends a segment.
+  await until('the fork to archive', TIMEOUT_MS, async () => {
+    const found = await timelinesOf(fork)
+    return found.has(own ?? 0) ? { value: true } : { seen: `timelines ${[...found].join()}` }
+  })
+  const before = (await platform.api<Cluster>('GET', `/v1/clusters/${source.cluster.id}`)).body
+  const newest = Math.max(...before.instances.map(({ timeline }) => timeline ?? 0))
+  const foreign = [...(await timelinesOf(source))].filter((timeline) => timeline > newest)
+  const streaming = instances.filter((instance) => instance.streaming).length
+  return [
+    ...(foreign.length === 0 ? [] : [`its source's repository has timeline ${foreign.join()}`]),
+    ...(instances.every(({ timeline }) => timeline === own) ? [] : ['timelines differ']),
+    ...(streaming === instances.length - 1 ? [] : [`${streaming} replicas stream`]),
+  ]
+}
+
+async function tryTarget(
+  platform: TestPlatform,
+  source: TestCluster,
+  target: Target,
+  number: number,
+): Promise<boolean> {
   const name = `target-${number}`
-  const body = { name, instances: 1, ...target.body }
+  const isWhole = number % WHOLE_EVERY === WHOLE_EVERY - 1
+  const body = { name, instances: isWhole ? 2 : 1, ...target.body }
   const startedMs = Date.now()
   const reply = await platform.api<ClusterAccepted>('POST', '/v1/clusters/demo/fork', body)
   await finish(platform, reply)
@@ -118,12 +173,20 @@ async function tryTarget(platform: TestPlatform, target: Target, number: number)
     { cluster },
     'select count(*)::integer as lines, coalesce(max(n) + 1 = count(*), true) as whole from ledger',
   )
-  const isExact = row?.lines === target.lines && row.whole
   const took = ((Date.now() - startedMs) / 1000).toFixed(1)
-  say(`${isExact ? 'exact' : 'WRONG'}  ${target.said}: ${row?.lines} of ${target.lines}, ${took} s`)
+  const strays = isWhole ? await findStrays(platform, source, cluster) : []
+  const isExact = row?.lines === target.lines && row.whole && strays.length === 0
+  const said = [`${row?.lines} of ${target.lines} lines`, ...strays].join(', ')
+  say(`${isExact ? 'exact' : 'WRONG'}  ${target.said}: ${said}, ${took} s`)
   const ask = { confirm: name, purge: true }
   const path = `/v1/clusters/${name}`
-  await finish(platform, await platform.api('DELETE', path, ask, { 'if-match': '*' }))
+  // Its first backup may be running.
+  const deleted = await until('the fork to be deleted', TIMEOUT_MS, async () => {
+    const headers = { 'if-match': '*' }
+    const accepted = await platform.api<OperationAccepted>('DELETE', path, ask, headers)
+    return accepted.status === 409 ? { seen: JSON.stringify(accepted.body) } : { value: accepted }
+  })
+  await finish(platform, deleted)
   return isExact
 }
 
@@ -140,18 +203,19 @@ async function main(): Promise<void> {
   if (values.help) return void say(USAGE)
   const random = makeRandom(Number(values.seed))
   await using platform = await startPlatform({ subnet: values.subnet })
+  endOnSignal(platform)
   const cluster = await platform.createCluster('demo', { instances: 3 })
   await until('the first backup', TIMEOUT_MS, async () => {
     const { body } = await platform.api<{ data: unknown[] }>('GET', '/v1/clusters/demo/backups')
     return body.data.length > 0 ? { value: true } : { seen: 'none' }
   })
-  await sql({ cluster }, 'create table ledger (n integer primary key)')
+  await sql({ cluster }, 'create table ledger (n integer primary key, padding text not null)')
   const ledger = startLedger(cluster)
   for (let number = 0; number < Number(values.failovers); number += 1) {
-    await ledger.grow(ledger.state.n + 300)
+    await ledger.grow(ledger.state.n + GROW_LINES)
     await disturb(platform, number)
   }
-  await ledger.grow(ledger.state.n + 300)
+  await ledger.grow(ledger.state.n + GROW_LINES)
   await ledger.stop()
   const lines = await sql<Line>(
     { cluster },
@@ -161,7 +225,11 @@ async function main(): Promise<void> {
   let wrong = 0
   for (let number = 0; number < Number(values.targets); number += 1) {
     const target = chooseTarget(random, number % 3, lines, ledger.state.marks)
-    if (!(await tryTarget(platform, target, number))) wrong += 1
+    const isExact = await tryTarget(platform, cluster, target, number).catch((error: Error) => {
+      say(`WRONG  ${target.said}: ${error.message}`)
+      return false
+    })
+    if (!isExact) wrong += 1
   }
   say(`${Number(values.targets) - wrong} of ${values.targets} targets exact`)
   if (wrong > 0) process.exitCode = 1

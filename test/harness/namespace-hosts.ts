@@ -119,7 +119,12 @@ async function startParts(
   await prepareHome(layout, user)
   // Its hosts are not services of the platform here: it would start them outside.
   const outside = { ...layout, hosts: [] }
-  const config = { subnet: undefined, logLevel: 'info', faultFile: join(layout.home, 'fault') }
+  const config = {
+    subnet: undefined,
+    logLevel: 'info',
+    faultFile: join(layout.home, 'fault'),
+    archiveCheckSeconds: undefined,
+  }
   undo.push(async () => void (await stopPlatform(outside, { say: () => undefined })))
   const say = () => undefined
   const userAgent = 'howdah-test'

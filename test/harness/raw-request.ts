@@ -24,12 +24,27 @@ export interface RawReply {
 const TIMEOUT_MS = 15_000
 const REPLY_BYTES_MAX = 4 * 1024 * 1024
 
-/** `origin` is not verified: who answers is not what these tests are about. */
-export function requestRaw(
+/** The server hung up on a kept connection just as a request left: nobody has seen the request. */
+class StaleConnection extends Error {}
+
+/**
+ * `origin` is not verified: who answers is not what these tests are about. What a kept connection
+ * of `agent` did not carry is sent again over one of its own, as every client of HTTP does.
+ */
+export async function requestRaw(
   origin: string,
   request: RawRequest,
   agent?: https.Agent,
 ): Promise<RawReply> {
+  try {
+    return await requestOnce(origin, request, agent)
+  } catch (error) {
+    if (!(error instanceof StaleConnection)) throw error
+    return requestOnce(origin, request)
+  }
+}
+
+function requestOnce(origin: string, request: RawRequest, agent?: https.Agent): Promise<RawReply> {
   const { hostname, port } = new URL(origin)
   const { body, identity } = request
   const headers = { ...request.headers }
@@ -50,7 +65,11 @@ export function requestRaw(
       : { cert: identity.certificatePem, key: identity.privateKeyPem }),
   })
   const said = `${request.method} ${request.path.slice(0, 200)}`
-  outgoing.on('error', (cause) => reject(new Error(said, { cause })))
+  outgoing.on('error', (cause: NodeJS.ErrnoException) => {
+    const hungUp = cause.code === 'EPIPE' || cause.code === 'ECONNRESET'
+    const Kind = hungUp && outgoing.reusedSocket ? StaleConnection : Error
+    reject(new Kind(said, { cause }))
+  })
   outgoing.on('timeout', () => outgoing.destroy(new Error('no answer in time')))
   outgoing.on('response', (response) => {
     const chunks: Buffer[] = []

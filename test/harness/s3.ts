@@ -4,7 +4,11 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createAuthority, issueCertificate } from '../../control-plane/src/certificates.ts'
+import {
+  type Authority,
+  createAuthority,
+  issueCertificate,
+} from '../../control-plane/src/certificates.ts'
 
 interface Server {
   run(): Promise<{ port: number }>
@@ -18,6 +22,7 @@ export interface TestS3 extends AsyncDisposable {
   key: string
   secret: string
   caPem: string
+  authority: Authority
   /** Objects as files, below the bucket. */
   directory: string
   /** As a store that is away: connections are refused until `start`. */
@@ -63,6 +68,7 @@ export async function startS3(): Promise<TestS3> {
     key: ACCOUNT,
     secret: ACCOUNT,
     caPem: authority.certificatePem,
+    authority,
     directory: join(directory, BUCKET),
     start,
     stop,

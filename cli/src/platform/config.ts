@@ -7,6 +7,8 @@ export interface PlatformConfig {
   logLevel: string
   /** Handed to the control plane; only tests set it. */
   faultFile: string | undefined
+  /** Handed on as it is: the control plane says what is wrong with it. */
+  archiveCheckSeconds: string | undefined
 }
 
 export const DEFAULT_SUBNET = '127.42.0'
@@ -25,7 +27,12 @@ export function readPlatformConfig(env: NodeJS.ProcessEnv = process.env): Platfo
     problems.push(`HOWDAH_LOG_LEVEL=${logLevel}: use one of ${LOG_LEVELS.join(', ')}`)
   }
   if (problems.length > 0) throw new HowdahError('preflight-failed', problems.join('\n'))
-  return { subnet, logLevel, faultFile: env['HOWDAH_FAULT_FILE'] }
+  return {
+    subnet,
+    logLevel,
+    faultFile: env['HOWDAH_FAULT_FILE'],
+    archiveCheckSeconds: env['HOWDAH_ARCHIVE_CHECK_SECONDS'],
+  }
 }
 
 function isLoopbackSubnet(text: string): boolean {

@@ -116,6 +116,9 @@ async function writeControlPlaneService(context: ServicesContext): Promise<boole
         HOWDAH_CA_FILE: layout.caFile,
         HOWDAH_BACKUP_DIRECTORY: layout.backups,
         ...(config.faultFile === undefined ? {} : { HOWDAH_FAULT_FILE: config.faultFile }),
+        ...(config.archiveCheckSeconds === undefined
+          ? {}
+          : { HOWDAH_ARCHIVE_CHECK_SECONDS: config.archiveCheckSeconds }),
         HOWDAH_LOG_LEVEL: config.logLevel,
       },
       directory: layout.platform,

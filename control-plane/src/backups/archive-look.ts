@@ -56,7 +56,7 @@ export async function lookAtArchive(
   cluster: ClusterRow,
   stanza: StanzaRow,
   before: ArchiveStatus,
-): Promise<Omit<ArchiveStatus, 'gapsSince'>> {
+): Promise<Omit<ArchiveStatus, 'gapsSince' | 'failing' | 'givenUp'>> {
   const rows = await queryLeader<ArchiverRow>(platform, cluster, { text: ARCHIVER, params: [] })
   const archiver = rows[0]
   const leader = await findLeader(platform, cluster.id)
@@ -83,9 +83,15 @@ export async function lookAtArchive(
 async function listSegments(platform: Platform, stanza: StanzaRow, leader: Leader) {
   const repository = await loadStanza(platform.database, platform.sealer, stanza)
   const { host, instance } = leader
+  // A program that cannot connect tries for four times as long as it waits for an answer: with a
+  // task's patience the look would take more than the minute within which a gap is told.
+  const place = {
+    ...placeOn(host, instance.id, instance.postgres_port),
+    patience: 'probe' as const,
+  }
   return runRepositoryTask<ArchiveInventory>(platform, host.id, LIST_TIMEOUT_MS, undefined, {
     kind: 'list-archive',
-    repository: accessOn(repository, placeOn(host, instance.id, instance.postgres_port)),
+    repository: accessOn(repository, place),
     archiveId: archiveIdOf(stanza.postgres_version),
   })
 }

@@ -26,6 +26,10 @@ export const ArchiveStatus = Type.Object({
   archiveSegments: Type.Integer(),
   /** Why the last look failed; empty when it did not. */
   error: Type.String(),
+  /** Until somebody saw that it works; what an earlier version stored does not say. */
+  failing: Type.Optional(Type.Boolean()),
+  /** WAL counts as archived although nobody could look since archiving failed. */
+  givenUp: Type.Optional(Type.Boolean()),
 })
 export type ArchiveStatus = Static<typeof ArchiveStatus>
 

@@ -1,0 +1,70 @@
+// Owns what is worth telling of a look at a cluster's archive, compared with the look before: pure,
+// so that each way in which WAL gets lost can be tried in microseconds.
+import { describeRange, parseSegmentName, type WalRange } from '@howdah/core/wal.ts'
+import type { ArchiveStatus } from './archive-status.ts'
+
+export interface ArchiveNews {
+  kind: string
+  message: string
+}
+
+/** What PostgreSQL said last was that it could not archive. */
+const isRefused = ({ failedAt, lastAt }: ArchiveStatus): boolean =>
+  failedAt !== null && (lastAt === null || failedAt > lastAt)
+
+/**
+ * Adds what can only be said of a look together with the one before. Archiving fails until somebody
+ * has seen that it works: the program that gives WAL up tells PostgreSQL that all is well.
+ */
+export function continueStatus(
+  before: ArchiveStatus,
+  seen: Omit<ArchiveStatus, 'gapsSince' | 'failing' | 'givenUp'>,
+  now: string,
+): ArchiveStatus {
+  const isUnseen = seen.error !== ''
+  const wasFailing = before.failing ?? false
+  const isPast =
+    parseSegmentName(seen.lastSegment ?? '') !== undefined &&
+    (seen.lastSegment ?? '') > (before.lastSegment ?? '')
+  return {
+    ...seen,
+    gapsSince: seen.gaps.length === 0 ? null : (before.gapsSince ?? now),
+    failing: isRefused({ ...before, ...seen }) || (isUnseen && wasFailing),
+    givenUp: isUnseen && ((before.givenUp ?? false) || (wasFailing && isPast)),
+  }
+}
+
+/** One that only grew is no news; one beside those that were known is. */
+export function newGaps(before: readonly WalRange[], now: readonly WalRange[]): WalRange[] {
+  const touches = (a: WalRange, b: WalRange) =>
+    a.timeline === b.timeline && a.first <= b.last + 1 && b.first <= a.last + 1
+  return now.filter((gap) => !before.some((known) => touches(known, gap)))
+}
+
+export function archiveNews(name: string, before: ArchiveStatus, now: ArchiveStatus) {
+  const news: ArchiveNews[] = []
+  const tell = (kind: string, message: string) => void news.push({ kind, message })
+  const gaps = newGaps(before.gaps, now.gaps)
+  if (gaps.length > 0) {
+    const said = gaps.map(describeRange).join('; ')
+    tell('archive.gap', `WAL of ${name} is missing in its repository: ${said}`)
+  }
+  if (now.gaps.length === 0 && before.gaps.length > 0) {
+    tell('archive.whole', `the archive of ${name} has no gap any more`)
+  }
+  if (now.failing === true && before.failing !== true) {
+    const said = `${now.failedSegment} failed, ${now.waitingSegments} segments wait`
+    tell('archive.failing', `WAL of ${name} cannot be archived: ${said}`)
+  }
+  if (now.givenUp === true && before.givenUp !== true) {
+    const said = `it counts as archived up to ${now.lastSegment}, and nobody can see it`
+    tell('archive.given-up', `WAL of ${name} was given up, its queue is full: ${said}`)
+  }
+  if (now.failing !== true && before.failing === true) {
+    tell('archive.works', `WAL of ${name} is archived again`)
+  }
+  if (now.error !== '' && before.error === '') {
+    tell('archive.unseen', `the archive of ${name} cannot be looked at: ${now.error}`)
+  }
+  return { news, needsBackup: gaps.length > 0 }
+}

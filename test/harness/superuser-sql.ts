@@ -1,0 +1,32 @@
+// Owns SQL as the superuser of a test platform's cluster, through the socket of its leader's host:
+// what no client of a cluster may do, such as ending a segment of WAL.
+import { join } from 'node:path'
+import type { Cluster } from '@howdah/core/contract/clusters.ts'
+import pg from 'pg'
+import type { TestPlatform } from './platform.ts'
+
+const TIMEOUT_MS = 60_000
+
+export async function superuserSql<Row extends pg.QueryResultRow = Record<string, unknown>>(
+  platform: TestPlatform,
+  clusterName: string,
+  text: string,
+): Promise<Row[]> {
+  const { body } = await platform.api<Cluster>('GET', `/v1/clusters/${clusterName}`)
+  const leader = body.instances.find(({ role }) => role === 'leader')
+  if (leader === undefined) throw new Error(`${clusterName} has no leader`)
+  const client = new pg.Client({
+    host: join(platform.home, 'hosts', leader.host, 'run'),
+    port: leader.port,
+    user: 'postgres',
+    database: 'postgres',
+    query_timeout: TIMEOUT_MS,
+  })
+  client.on('error', () => undefined)
+  await client.connect()
+  try {
+    return (await client.query<Row>(text)).rows
+  } finally {
+    await client.end()
+  }
+}
