@@ -11,7 +11,7 @@ import { type ArchiveStatus, isOnHistory, parseStatus } from './archive-status.t
 
 const DAY_MS = 86_400_000
 const HOUR_MS = 3_600_000
-/** archive_timeout is a minute, and a look comes once a minute. */
+/** archive_timeout is a minute, and a look comes every half minute. */
 const BEHIND_SECONDS = 180
 
 export async function showBackupStatus(db: Queryable, cluster: ClusterRow): Promise<BackupStatus> {
@@ -48,17 +48,20 @@ export async function showBackupStatus(db: Queryable, cluster: ClusterRow): Prom
     })),
     checked_at: stanza?.checked_at?.toISOString() ?? null,
   }
-  return { ...judge(base, status), ...base }
+  const own = rows.filter(({ repository_id }) => repository_id === stanza?.repository_id)
+  return { ...judge(base, status, own), ...base }
 }
 
-function judge(
+/** `rows`: backups in the repository that is archived to, the newest first. */
+export function judge(
   seen: {
     repository: string | null
-    newest_backup: Backup | null
-    newest_proven: Backup | null
+    newest_backup: Pick<Backup, 'damage'> | null
+    newest_proven: unknown
     rpo_cluster_seconds: number | null
   },
   status: ArchiveStatus | undefined,
+  rows: readonly BackupRow[],
 ): Pick<BackupStatus, 'state' | 'message'> {
   if (seen.repository === null) return { state: 'none', message: 'it is not backed up anywhere' }
   if (seen.newest_backup === null) return { state: 'none', message: 'there is no backup yet' }
@@ -68,7 +71,7 @@ function judge(
       message: `the newest backup is damaged: ${seen.newest_backup.damage}`,
     }
   }
-  if (status !== undefined && status.gaps.length > 0) {
+  if (isTorn(rows, status)) {
     return { state: 'broken', message: 'WAL is missing in the repository: see gaps' }
   }
   if (status !== undefined && status.error !== '') {
@@ -83,15 +86,24 @@ function judge(
   return { state: 'ok', message: 'archived, backed up and proven' }
 }
 
+/** A gap that the newest full backup lies behind cuts off older moments, and nothing from now on. */
+function isTorn(rows: readonly BackupRow[], status: ArchiveStatus | undefined): boolean {
+  const gap = status?.gaps.at(-1)
+  if (gap === undefined) return false
+  const full = rows.find((row) => row.type === 'full' && isUsable(row, status))
+  return full === undefined || !isAfter(full, gap)
+}
+
+const isUsable = (row: BackupRow, status: ArchiveStatus | undefined): boolean =>
+  row.damage === '' && isOnHistory(row, status)
+
 /** From the end of the oldest backup after the last gap to the end of the archive. */
 function recoverableWindow(
   rows: readonly BackupRow[],
   status: ArchiveStatus | undefined,
 ): BackupStatus['window'] {
   const gap = status?.gaps.at(-1)
-  const usable = rows.filter(
-    (row) => row.damage === '' && isAfter(row, gap) && isOnHistory(row, status),
-  )
+  const usable = rows.filter((row) => isAfter(row, gap) && isUsable(row, status))
   const oldest = usable.at(-1)
   const newest = usable[0]
   if (oldest === undefined || newest === undefined) return null
