@@ -30,6 +30,8 @@ const COLUMNS = `id, cluster_id, repository_id, label, type, info, started_at, s
   operation_id, proven_at, proven_ms, damage,
   (select r.name from repository r where r.id = backup.repository_id) as repository`
 
+export const PAGE_ERRORS = 'pages with a wrong checksum were read when it was taken'
+
 /** The newest first. */
 export async function listBackups(db: Queryable, clusterId: string): Promise<BackupRow[]> {
   const { rows } = await db.query<BackupRow>(
@@ -52,22 +54,24 @@ export async function findBackup(
   return rows[0]
 }
 
-/** Makes the rows say what the repository said. */
+/** Makes the rows say what the repository said; returns those that are new. */
 export async function syncBackups(
   tx: Queryable,
   stanza: { cluster_id: string; repository_id: string },
   listed: readonly ListedBackup[],
-): Promise<void> {
+): Promise<ListedBackup[]> {
   await tx.query(
     'delete from backup where cluster_id = $1 and repository_id = $2 and label <> all($3)',
     [stanza.cluster_id, stanza.repository_id, listed.map(({ label }) => label)],
   )
+  const added: ListedBackup[] = []
   for (const backup of listed) {
-    await tx.query(
+    const { rows } = await tx.query<{ added: boolean }>(
       `insert into backup (id, cluster_id, repository_id, label, type, info, started_at,
          stopped_at, operation_id, damage)
        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-       on conflict (cluster_id, repository_id, label) do update set info = excluded.info`,
+       on conflict (cluster_id, repository_id, label) do update set info = excluded.info
+       returning xmax = 0 as added`,
       [
         newId('backup'),
         stanza.cluster_id,
@@ -78,10 +82,12 @@ export async function syncBackups(
         backup.startedAt,
         backup.stoppedAt,
         backup.operationId,
-        backup.info.page_errors ? 'pages with a wrong checksum were read when it was taken' : '',
+        backup.info.page_errors ? PAGE_ERRORS : '',
       ],
     )
+    if (rows[0]?.added === true) added.push(backup)
   }
+  return added
 }
 
 export async function markProven(tx: Queryable, id: string, provenMs: number): Promise<void> {

@@ -7,8 +7,9 @@ import type { RenderRepository } from '@howdah/core/render/repository.ts'
 import { accessOn, askRepository, loadStanza, placeOn } from '../backups/repository-access.ts'
 import { hostsById } from '../clusters/cluster-view.ts'
 import { findLeader, type Leader } from '../clusters/leader-sql.ts'
-import { syncBackups } from '../db/backups.ts'
+import { PAGE_ERRORS, syncBackups } from '../db/backups.ts'
 import { type ClusterRow, findCluster } from '../db/clusters.ts'
+import { addEvent } from '../db/events.ts'
 import { activeStanza, type StanzaRow } from '../db/repositories.ts'
 import { askAgent, type TaskRequest } from './agent-task.ts'
 import type { StepContext } from './operation.ts'
@@ -113,10 +114,20 @@ export async function prepareRepository(
   })
 }
 
-/** Asks what there is, and keeps it. */
+/** Asks what there is, and keeps it. That a cluster has damaged pages is told once per backup. */
 export async function readBackups(step: StepContext, source: BackupSource) {
   const answer = await askRepository(step, source.repository, source.leader, step.operationId)
-  await step.database.transaction((tx) => syncBackups(tx, source.stanza, answer.backups))
+  await step.database.transaction(async (tx) => {
+    const added = await syncBackups(tx, source.stanza, answer.backups)
+    for (const { label } of added.filter(({ info }) => info.page_errors)) {
+      await addEvent(tx, {
+        kind: 'backup.damaged',
+        message: `backup ${label} of ${source.cluster.name}: ${PAGE_ERRORS}`,
+        clusterId: step.clusterId,
+        operationId: step.operationId,
+      })
+    }
+  })
   return answer
 }
 

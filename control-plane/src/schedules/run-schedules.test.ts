@@ -150,9 +150,11 @@ test('rows of backups follow the repository, and keep what only we know', async 
       page_errors: false,
     },
   })
-  await syncBackups(database, stanza, [listed('a'), listed('b')])
+  const first = await syncBackups(database, stanza, [listed('a'), listed('b')])
   await database.query("update backup set proven_at = now(), proven_ms = 5 where label = 'b'")
-  await syncBackups(database, stanza, [listed('b'), listed('c')])
+  const second = await syncBackups(database, stanza, [listed('b'), listed('c')])
+  const labels = (added: { label: string }[]) => added.map(({ label }) => label)
+  assert.deepEqual([labels(first), labels(second)], [['a', 'b'], ['c']])
   const { rows } = await database.query<{ label: string; proven: boolean }>(
     'select label, proven_at is not null as proven from backup order by label',
   )
