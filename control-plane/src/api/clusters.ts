@@ -35,11 +35,13 @@ import {
   findCluster,
   insertCluster,
   listClusters,
+  listGateways,
+  listInstances,
   lockCluster,
   setClusterState,
   updateClusterSpec,
 } from '../db/clusters.ts'
-import { type HostRow, hostState, listHosts, readDcs } from '../db/hosts.ts'
+import { type HostRow, hostState, listHosts, readDcs, touchHosts } from '../db/hosts.ts'
 import { insertOperation, listSteps, runningOperation, toOperation } from '../db/operations.ts'
 import { defaultRepository, findRepository, type RepositoryRow } from '../db/repositories.ts'
 import { ensureSecret, readSecret } from '../db/secrets.ts'
@@ -328,6 +330,7 @@ async function changeSpec(
   }
   const changed = await updateClusterSpec(tx, row.id, row.version, spec)
   if (changed === undefined) throw new HowdahError('version-mismatch', 'changed meanwhile')
+  await tellAgents(tx, row, spec)
   const title = `update cluster ${row.name}`
   const input = { restart: needsRestart(row, spec) }
   const started = await startOperation(tx, request, updateCluster, row, title, input)
@@ -336,6 +339,19 @@ async function changeSpec(
     headers: { ...started.headers, etag: etag(changed.version) },
     body: { cluster: await showCluster(tx, changed), operation: started.operation },
   }
+}
+
+/**
+ * Agents judge the leader by these two, from their HostSpec. Before or after Patroni has the new
+ * durability is the same: without a sync replica in the dcs they wait for the lease anyway.
+ */
+async function tellAgents(tx: Queryable, { id, spec }: ClusterRow, wanted: ClusterSpec) {
+  if (wanted.durability === spec.durability && wanted.sensitivity === spec.sensitivity) return
+  const places = [...(await listInstances(tx, id)), ...(await listGateways(tx, id))]
+  await touchHosts(
+    tx,
+    places.map(({ host_id }) => host_id),
+  )
 }
 
 function registerChange({ app, platform }: Api): void {
