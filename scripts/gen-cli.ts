@@ -70,12 +70,12 @@ function sentence(text: string): string {
 }
 
 function section(command: Command, path: string): string {
-  if (command.commands.length > 0) {
-    return command.commands.map((verb) => section(verb, `${path} ${verb.name()}`)).join('')
-  }
+  const verbs = command.commands.map((verb) => section(verb, `${path} ${verb.name()}`)).join('')
+  // One that does something itself, too, has arguments: `restore` beside `restore undo`.
+  if (command.commands.length > 0 && command.registeredArguments.length === 0) return verbs
   const head = `\n### ${path.replace('howdah ', '')}\n\n    ${usage(command, path)}\n\n`
   const tables = argumentTable(command) + optionTable(command.options)
-  return `${head}${sentence(command.description())}\n${tables}`
+  return `${head}${sentence(command.description())}\n${tables}${verbs}`
 }
 
 export async function renderCliPage(): Promise<string> {

@@ -32,7 +32,11 @@ const COMMAND_LINE: Setting[] = [
   },
   { env: 'HOWDAH_API', doc: 'The API to talk to, an https:// URL' },
   { env: 'HOWDAH_TOKEN', doc: 'The token to send' },
-  { env: 'HOWDAH_CA_FILE', doc: 'File with the authority that signed the API’s certificate' },
+  {
+    env: 'HOWDAH_CA_FILE',
+    doc: 'File with the authority that signed the API’s certificate',
+    said: '`ca` of `cli.json`',
+  },
   {
     env: 'HOWDAH_SUBNET',
     doc: 'howdah up: first three parts of the loopback addresses; a home keeps its first one',
@@ -42,6 +46,16 @@ const COMMAND_LINE: Setting[] = [
     env: 'HOWDAH_LOG_LEVEL',
     doc: 'howdah up: handed to the control plane and the agents',
     fallback: 'info',
+  },
+  {
+    env: 'HOWDAH_UNDO_DAYS',
+    doc: 'howdah up: handed to the control plane',
+    fallback: '7',
+  },
+  {
+    env: 'HOWDAH_ARCHIVE_CHECK_SECONDS',
+    doc: 'howdah up: handed to the control plane',
+    fallback: '30',
   },
   { env: 'HOWDAH_DEBUG', doc: 'Print the stack of an error, for a report', required: false },
   { env: 'NO_COLOR', doc: 'No colours; --no-color does the same', required: false },
@@ -54,7 +68,6 @@ const SAID: Readonly<Record<string, string>> = {
   HOWDAH_HOME: '`/var/lib/howdah` for root, `~/.howdah` otherwise',
   HOWDAH_API: '`api` of `cli.json` in the home',
   HOWDAH_TOKEN: '`token` of `cli.json`',
-  HOWDAH_CA_FILE: '`ca` of `cli.json`',
   HOWDAH_WORKER_ID: 'the name of the machine',
   HOWDAH_SERVICE_USER: '`postgres` under root, the caller otherwise',
 }
@@ -63,15 +76,19 @@ interface Setting {
   env: string
   doc: string
   fallback?: string | undefined
+  /** The default in words, where the same variable means something else to another process. */
+  said?: string
   required?: boolean
   expected?: string
   secret?: true
 }
 
-function row({ env, doc, fallback, required = true, expected, secret }: Setting): string {
+function row({ env, doc, fallback, said, required = true, expected, secret }: Setting): string {
   const none = required ? 'none: must be set' : 'unset'
   const value =
-    SAID[env] ?? (fallback === undefined ? none : fallback === '' ? 'empty' : `\`${fallback}\``)
+    said ??
+    SAID[env] ??
+    (fallback === undefined ? none : fallback === '' ? 'empty' : `\`${fallback}\``)
   const expects = expected === undefined ? '' : `; expected ${expected}`
   const hidden = secret === true ? '; never logged, removed from the environment once read' : ''
   return `| \`${env}\` | ${value} | ${`${doc}${expects}${hidden}`.replaceAll('|', '\\|')} |\n`

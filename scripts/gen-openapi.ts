@@ -39,7 +39,8 @@ how to call it. The whole description, OpenAPI 3.1, is [openapi.json](openapi.js
 running platform \`GET /openapi.json\`; \`GET /docs\` is the same as a page, served locally.
 [Errors](errors.md) are RFC 9457 problems.
 
-A cluster, host, user, database or role in a path is an id or a name, percent-encoded.
+A cluster, host, user or repository in a path is an id or a name, a backup an id or a label, a
+database or a role a name; all are percent-encoded.
 
 | | route | what it does |
 |---|---|---|

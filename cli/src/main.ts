@@ -157,7 +157,7 @@ Examples:
   howdah cluster create demo              three instances behind a gateway
   howdah psql demo                        a session on it
   howdah uri demo --read                  a connection URI for an application
-  howdah role create demo app --access write --database demo
+  howdah role create demo app2 --access write --database app
   howdah op list --state running          what is going on
   howdah cluster show demo -o json | jq .endpoints
 

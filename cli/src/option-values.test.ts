@@ -1,7 +1,7 @@
-// What people write as a rate, and what is none.
+// What people write as a rate or a count, and what is none.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { parseRate } from './option-values.ts'
+import { parseCountOrNever, parseRate } from './option-values.ts'
 
 test('a rate is read with its unit', () => {
   assert.equal(parseRate('20MB/s'), 20_000_000)
@@ -22,5 +22,14 @@ test('what is no rate, or hardly one, is refused', () => {
     'constructor',
   ]) {
     assert.throws(() => parseRate(text), /at least 1MB/, text)
+  }
+})
+
+test('a count may be never, and nothing else that is no number', () => {
+  const parse = parseCountOrNever(1, 1000)
+  assert.equal(parse('never'), null)
+  assert.equal(parse('2'), 2)
+  for (const text of ['0', '1001', '', 'Never', 'null', '-1', '2.5']) {
+    assert.throws(() => parse(text), /from 1 to 1000/, text)
   }
 })

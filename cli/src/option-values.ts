@@ -13,6 +13,15 @@ export function parseCount(minimum: number, maximum: number): (text: string) => 
   }
 }
 
+/** The same, or `never` as null: what then decides is something else. */
+export function parseCountOrNever(
+  minimum: number,
+  maximum: number,
+): (text: string) => number | null {
+  const parse = parseCount(minimum, maximum)
+  return (text) => (text === 'never' ? null : parse(text))
+}
+
 const RATE_UNITS = { kb: 1e3, mb: 1e6, gb: 1e9, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30 }
 
 /** `20MB/s` as bytes per second; from 1 MB/s on, as less would only tear a backup apart. */

@@ -83,14 +83,14 @@ export const SETTINGS = {
   },
   undoDays: {
     env: 'HOWDAH_UNDO_DAYS',
-    doc: 'How long a deleted cluster can be brought back',
+    doc: 'Days for which a deleted cluster, or what a restore set aside, can be brought back',
     fallback: '7',
     check: (text: string) =>
       /^[0-9]{1,3}$/.test(text) ? undefined : 'expected a number of days, 0 to 999',
   },
   backupDirectory: {
     env: 'HOWDAH_BACKUP_DIRECTORY',
-    doc: 'The first start makes it the default repository, if every host reaches it; empty: none',
+    doc: 'The same storage on every host: a start without a repository adds it as local; empty: none',
     fallback: '',
     check: (text: string) =>
       /^((\/(?!\.{1,2}(\/|$))[A-Za-z0-9_.-]+)+)?$/.test(text)

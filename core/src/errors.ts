@@ -41,7 +41,7 @@ export const ERRORS = {
   'not-authenticated': {
     http: 401, exit: 3, retryable: false,
     title: 'a valid token is needed',
-    hint: 'send "Authorization: Bearer <token>"; howdah status shows which one the CLI uses',
+    hint: 'send "Authorization: Bearer <token>"; howdah whoami tries the one of the CLI',
   },
   'not-allowed': {
     http: 403, exit: 3, retryable: false,
@@ -195,7 +195,7 @@ export const ERRORS = {
   },
   'too-many-requests': {
     http: 429, exit: 5, retryable: true,
-    title: 'too many requests',
+    title: 'too many requests, says what stands before the API: it refuses none itself',
     hint: 'slow down',
   },
 } as const satisfies Record<string, ErrorEntry>

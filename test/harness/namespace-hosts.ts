@@ -124,6 +124,7 @@ async function startParts(
     logLevel: 'info',
     faultFile: join(layout.home, 'fault'),
     archiveCheckSeconds: undefined,
+    undoDays: undefined,
   }
   undo.push(async () => void (await stopPlatform(outside, { say: () => undefined })))
   const say = () => undefined

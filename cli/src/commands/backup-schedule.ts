@@ -5,7 +5,7 @@ import type { Command } from 'commander'
 import { apiPath, type Body } from '../api-client.ts'
 import { commandGroup } from '../command-group.ts'
 import type { Context } from '../context.ts'
-import { parseCount } from '../option-values.ts'
+import { parseCountOrNever } from '../option-values.ts'
 import { formatFields } from '../output.ts'
 
 interface Flags {
@@ -14,8 +14,8 @@ interface Flags {
   incremental?: string
   drill?: string
   timezone?: string
-  keepFull?: number
-  keepDays?: number
+  keepFull?: number | null
+  keepDays?: number | null
 }
 
 export function register(program: Command, context: Context): void {
@@ -28,8 +28,16 @@ export function register(program: Command, context: Context): void {
     .option('--incremental <cron>', 'what changed since the last one of any type; or "never"')
     .option('--drill <cron>', 'when the newest backup is proven; or "never"')
     .option('--timezone <zone>', 'of these times, e.g. Asia/Ho_Chi_Minh')
-    .option('--keep-full <count>', 'full backups with all that needs them', parseCount(1, 1000))
-    .option('--keep-days <days>', 'instead of, or besides, a count', parseCount(1, 3650))
+    .option(
+      '--keep-full <count>',
+      'this many full backups, with all that needs them; or "never": only the days count',
+      parseCountOrNever(1, 1000),
+    )
+    .option(
+      '--keep-days <days>',
+      'what these days need; or "never". With a count, too: what either lets go is removed',
+      parseCountOrNever(1, 3650),
+    )
     .action((name: string, flags: Flags) => schedule(context, name, flags))
 }
 

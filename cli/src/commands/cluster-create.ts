@@ -17,6 +17,8 @@ interface CreateFlags extends WaitFlags {
   gateways?: number
   postgresVersion?: string
   durability?: ClusterCreate['durability']
+  sensitivity?: ClusterCreate['sensitivity']
+  repository?: string
   parameter?: Record<string, string>
   label?: Record<string, string>
 }
@@ -30,8 +32,10 @@ export function register(program: Command, context: Context): void {
     .option('--gateways <count>', 'ways in, 1 to 3 (default: 1)', parseCount(1, 3))
     .option('--postgres-version <major>', 'one that the hosts have (default: the newest)')
     .addOption(durabilityOption())
+    .addOption(sensitivityOption())
     .option('--parameter <name=value>', 'PostgreSQL parameter; repeatable', collectPair)
     .option('--label <key=value>', 'free text for people; repeatable', collectPair)
+    .option('--repository <name>', 'where it is backed up to (default: the default repository)')
     .option(...NO_WAIT)
     .action((name: string, flags: CreateFlags) => createCluster(context, name, flags))
 }
@@ -43,6 +47,13 @@ export function durabilityOption(): Option {
   ).choices(['strict', 'sync', 'async'])
 }
 
+export function sensitivityOption(): Option {
+  return new Option(
+    '--sensitivity <how>',
+    'a silent host counts as dead after about 1 s, 3 s, 10 s',
+  ).choices(['fast', 'balanced', 'patient'])
+}
+
 async function createCluster(context: Context, name: string, flags: CreateFlags): Promise<void> {
   const body: Body<ClusterCreate> = {
     name: parseResourceName(name),
@@ -50,8 +61,10 @@ async function createCluster(context: Context, name: string, flags: CreateFlags)
     gateways: flags.gateways,
     postgres_version: flags.postgresVersion,
     durability: flags.durability,
+    sensitivity: flags.sensitivity,
     parameters: flags.parameter,
     labels: flags.label,
+    repository: flags.repository,
   }
   const client = context.client()
   const { data } = await client.request<ClusterAccepted>('POST', '/v1/clusters', { body })

@@ -9,7 +9,7 @@ export function register(program: Command, context: Context): void {
   commandGroup(program, 'cluster')
     .command('list')
     .description('list clusters')
-    .option('--deleted', 'also deleted ones that can still be brought back')
+    .option('--deleted', 'only deleted ones, which can still be brought back')
     .action((flags: { deleted?: boolean }) => listClusters(context, flags))
 }
 

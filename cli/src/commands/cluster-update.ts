@@ -8,10 +8,11 @@ import { apiPath, type Body } from '../api-client.ts'
 import { commandGroup } from '../command-group.ts'
 import type { Context } from '../context.ts'
 import { collectPair, collectText } from '../option-values.ts'
-import { durabilityOption } from './cluster-create.ts'
+import { durabilityOption, sensitivityOption } from './cluster-create.ts'
 
 interface UpdateFlags extends WaitFlags {
   durability?: ClusterUpdate['durability']
+  sensitivity?: ClusterUpdate['sensitivity']
   parameter?: Record<string, string>
   resetParameter?: string[]
   label?: Record<string, string>
@@ -21,11 +22,12 @@ interface UpdateFlags extends WaitFlags {
 export function register(program: Command, context: Context): void {
   commandGroup(program, 'cluster')
     .command('update')
-    .description('change parameters, durability or labels')
+    .description('change parameters, durability, sensitivity or labels')
     .argument('<cluster>', 'name or id')
     .option('--parameter <name=value>', 'PostgreSQL parameter; repeatable', collectPair)
     .option('--reset-parameter <name>', 'back to the sized value; repeatable', collectText)
     .addOption(durabilityOption())
+    .addOption(sensitivityOption())
     .option('--label <key=value>', 'free text for people; repeatable', collectPair)
     .option('--remove-label <key>', 'repeatable', collectText)
     .option(...NO_WAIT)
@@ -33,11 +35,13 @@ export function register(program: Command, context: Context): void {
 }
 
 async function updateCluster(context: Context, name: string, flags: UpdateFlags): Promise<void> {
-  const { parameter, resetParameter, label, removeLabel, durability } = flags
-  if (!(parameter || resetParameter || label || removeLabel || durability)) {
+  const { parameter, resetParameter, label, removeLabel, durability, sensitivity } = flags
+  if (!(parameter || resetParameter || label || removeLabel || durability || sensitivity)) {
     throw new HowdahError('bad-request', 'nothing to change was given', {
       extra: {
-        hint: 'give --parameter, --reset-parameter, --durability, --label or --remove-label',
+        hint:
+          'give --parameter, --reset-parameter, --durability, --sensitivity, --label ' +
+          'or --remove-label',
       },
     })
   }
@@ -46,6 +50,7 @@ async function updateCluster(context: Context, name: string, flags: UpdateFlags)
   const { data: cluster, etag } = await client.request<Cluster>('GET', path)
   const body: Body<ClusterUpdate> = {
     durability,
+    sensitivity,
     parameters: merge(cluster.spec.parameters, parameter, resetParameter),
     labels: merge(cluster.spec.labels, label, removeLabel),
   }

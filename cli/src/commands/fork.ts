@@ -7,6 +7,7 @@ import { finishAccepted, NO_WAIT, type WaitFlags } from '../accepted-operation.t
 import { apiPath } from '../api-client.ts'
 import { formatPlan } from '../backup-view.ts'
 import { formatCredentials, formatEndpoints } from '../cluster-view.ts'
+import { HELP_GROUPS } from '../command-group.ts'
 import type { Context } from '../context.ts'
 import { saveCredentials } from '../credentials-file.ts'
 import { parseCount } from '../option-values.ts'
@@ -21,11 +22,16 @@ interface Flags extends WaitFlags, RecoveryFlags {
 export function register(program: Command, context: Context): void {
   const command = program
     .command('fork')
+    .helpGroup(HELP_GROUPS.clusters)
     .description('make a new cluster from the backups of another, as it was at a moment')
     .argument('<cluster>', 'name or id; it may be deleted')
     .requiredOption('--as <name>', 'the name of the new cluster')
   recoveryOptions(command)
-    .option('--instances <count>', 'default: as many as it has', parseCount(1, 5))
+    .option(
+      '--instances <count>',
+      'default: as many as it has; 3 where it is gone',
+      parseCount(1, 5),
+    )
     .option(...NO_WAIT)
     .action((name: string, flags: Flags) => fork(context, name, flags))
 }

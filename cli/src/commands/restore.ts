@@ -7,6 +7,7 @@ import type { Command } from 'commander'
 import { finishAccepted, NO_WAIT, type WaitFlags } from '../accepted-operation.ts'
 import { apiPath } from '../api-client.ts'
 import { formatPlan } from '../backup-view.ts'
+import { HELP_GROUPS } from '../command-group.ts'
 import { type ConfirmFlags, confirmName } from '../confirm.ts'
 import type { Context } from '../context.ts'
 import { type RecoveryFlags, recoveryBody, recoveryOptions } from '../recovery-options.ts'
@@ -18,12 +19,12 @@ type Flags = UndoFlags & RecoveryFlags
 export function register(program: Command, context: Context): void {
   const command = program
     .command('restore')
+    .helpGroup(HELP_GROUPS.clusters)
     .description('take a cluster back to a moment, in place; fork makes a new one instead')
-    .argument('<cluster>', 'name or id')
+    .argument('<cluster>', 'name or id; one that is called undo by its id')
   confirmOptions(recoveryOptions(command)).action((name: string, flags: Flags) =>
     restore(context, name, flags),
   )
-  // A cluster that is called undo is restored by its id.
   const undoing = command
     .command('undo')
     .description('bring back what there was before the last restore')

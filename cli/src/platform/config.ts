@@ -9,6 +9,8 @@ export interface PlatformConfig {
   faultFile: string | undefined
   /** Handed on as it is: the control plane says what is wrong with it. */
   archiveCheckSeconds: string | undefined
+  /** The same. */
+  undoDays: string | undefined
 }
 
 export const DEFAULT_SUBNET = '127.42.0'
@@ -32,6 +34,7 @@ export function readPlatformConfig(env: NodeJS.ProcessEnv = process.env): Platfo
     logLevel,
     faultFile: env['HOWDAH_FAULT_FILE'],
     archiveCheckSeconds: env['HOWDAH_ARCHIVE_CHECK_SECONDS'],
+    undoDays: env['HOWDAH_UNDO_DAYS'],
   }
 }
 

@@ -119,6 +119,7 @@ async function writeControlPlaneService(context: ServicesContext): Promise<boole
         ...(config.archiveCheckSeconds === undefined
           ? {}
           : { HOWDAH_ARCHIVE_CHECK_SECONDS: config.archiveCheckSeconds }),
+        ...(config.undoDays === undefined ? {} : { HOWDAH_UNDO_DAYS: config.undoDays }),
         HOWDAH_LOG_LEVEL: config.logLevel,
       },
       directory: layout.platform,

@@ -52,7 +52,7 @@ function accepted(started: { operation: unknown; headers: Record<string, string>
   return { status: 202, headers: started.headers, body: { operation: started.operation } }
 }
 
-/** A cluster in maintenance is left alone by everything that would move its leader. */
+/** A paused cluster is left alone by everything that would move its leader. */
 function refuseInMaintenance(cluster: ClusterRow): void {
   if (cluster.spec.maintenance) {
     throw new HowdahError('wrong-state', `cluster ${cluster.name} is paused: resume it first`)

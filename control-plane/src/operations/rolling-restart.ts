@@ -71,7 +71,9 @@ async function sayWhatWaits(step: StepContext): Promise<void> {
   const waiting = rows.filter((row) => patroniOf(hosts, row)?.pendingRestart === true)
   if (waiting.length === 0) return step.say('nothing waits for a restart')
   const names = waiting.map((row) => row.name).join(', ')
-  await step.say(`a limit that became lower stays as it was on ${names}: pause, restart, resume`)
+  await step.say(
+    `a limit that became lower stays as it was on ${names}: only a restart in place changes it`,
+  )
 }
 
 async function instancesOf({ database, clusterId }: StepContext): Promise<InstanceRow[]> {

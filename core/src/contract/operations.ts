@@ -47,8 +47,8 @@ export const Operation = Type.Object({
 })
 
 /**
- * Kinds: `operation.<state>`, `step.<state>`, `step.progress`, `cluster.<state>`, `host.<state>`,
- * `user.…`, `token.…`. An SSE event has this object as data, the kind as event name and the id as
+ * Kinds: `operation.<state>`, `step.<state>`, `step.progress`, `host.…`, `user.…`, `token.…`,
+ * `archive.…`, `backup.…`, `guard.…`. An SSE event has this object as data, the kind as event name and the id as
  * id.
  */
 export const Event = Type.Object({
