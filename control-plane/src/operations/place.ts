@@ -37,13 +37,15 @@ function usable(hosts: ReadonlyMap<string, HostRow>, version: string): HostRow[]
   )
 }
 
-export async function place(step: StepContext): Promise<void> {
+/** `leaving`: those that are removed later, and so need somebody in their place. */
+export async function place(step: StepContext, leaving: readonly string[] = []): Promise<void> {
   await step.database.transaction(async (tx) => {
     await lockPorts(tx)
     const cluster = await findCluster(tx, step.clusterId)
     if (cluster === undefined) throw new Error('BUG: an operation outlived its cluster')
     const present = await listInstances(tx, cluster.id)
-    const missing = cluster.spec.instances - present.length
+    const staying = present.filter((row) => !leaving.includes(row.name))
+    const missing = cluster.spec.instances - staying.length
     const isNew = present.length === 0
     if (missing <= 0) return
     const candidates = usable(await hostsById(tx), cluster.spec.postgres_version)

@@ -45,7 +45,7 @@ export const scaleCluster: OperationDefinition<ScaleInput> = {
     { name: 'remove-instances', title: 'stops and removes the instances that leave' },
   ],
   async run({ step, input }) {
-    await step('place', place)
+    await step('place', (context) => place(context, input.remove))
     await step('issue-secrets', issueSecrets)
     await step('seed', (context) => seedReplicas(context, input.source))
     await step('start-instances', async (context) => {
