@@ -90,7 +90,7 @@ export const SETTINGS = {
   },
   backupDirectory: {
     env: 'HOWDAH_BACKUP_DIRECTORY',
-    doc: 'The same storage on every host: a start without a repository adds it as local; empty: none',
+    doc: 'The same storage on every host: where no repository is, it becomes local; empty: none',
     fallback: '',
     check: (text: string) =>
       /^((\/(?!\.{1,2}(\/|$))[A-Za-z0-9_.-]+)+)?$/.test(text)

@@ -86,7 +86,9 @@ export function judge(
   return { state: 'ok', message: 'archived, backed up and proven' }
 }
 
-/** A gap that the newest full backup lies behind cuts off older moments, and nothing from now on. */
+/**
+ * A gap that the newest full backup lies behind cuts off older moments, and nothing from now on.
+ */
 function isTorn(rows: readonly BackupRow[], status: ArchiveStatus | undefined): boolean {
   const gap = status?.gaps.at(-1)
   if (gap === undefined) return false

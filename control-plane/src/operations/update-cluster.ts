@@ -100,7 +100,9 @@ const DIFFERENCES = `
   where file.sourcefile like '%/postgresql.conf'
     and pg_catalog.lower(file.name) = any (pg_catalog.string_to_array($2, ','))`
 
-/** Returns whether an instance waits for a restart; while it is paused nothing restarts by itself. */
+/**
+ * Returns whether an instance waits for a restart; while it is paused nothing restarts by itself.
+ */
 async function waitApplied(step: StepContext, restart: boolean): Promise<boolean> {
   const cluster = await requireRow(step)
   if (cluster.share === null) throw new Error('BUG: an available cluster has no share')

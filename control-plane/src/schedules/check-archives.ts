@@ -1,5 +1,5 @@
-// Owns the check that WAL is where it is said to be: twice a minute for each cluster, whoever of the
-// control planes comes first. A gap is told within a minute of its making: repaired where an
+// Owns the check that WAL is where it is said to be: twice a minute for each cluster, whoever of
+// the control planes comes first. A gap is told within a minute of its making: repaired where an
 // instance still has the WAL, and otherwise closed by a full backup, as nothing else can.
 import { describeError } from '@howdah/core/errors.ts'
 import { archiveNews, continueStatus } from '../backups/archive-news.ts'

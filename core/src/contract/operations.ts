@@ -48,8 +48,8 @@ export const Operation = Type.Object({
 
 /**
  * Kinds: `operation.<state>`, `step.<state>`, `step.progress`, `host.…`, `user.…`, `token.…`,
- * `archive.…`, `backup.…`, `guard.…`. An SSE event has this object as data, the kind as event name and the id as
- * id.
+ * `archive.…`, `backup.…`, `guard.…`. An SSE event has this object as data, the kind as event name
+ * and the id as id.
  */
 export const Event = Type.Object({
   id: Type.String({ description: 'Grows; the cursor of the stream' }),
