@@ -90,7 +90,7 @@ export const SETTINGS = {
   },
   backupDirectory: {
     env: 'HOWDAH_BACKUP_DIRECTORY',
-    doc: 'The same storage on every host: where no repository is, it becomes local; empty: none',
+    doc: 'Same storage on every host: the repository local, where there is none yet; empty: off',
     fallback: '',
     check: (text: string) =>
       /^((\/(?!\.{1,2}(\/|$))[A-Za-z0-9_.-]+)+)?$/.test(text)

@@ -2,6 +2,8 @@
 // restart, scaling and parameters run under sixteen writers and readers, and not one transaction
 // fails.
 import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import type {
   Cluster,
@@ -214,6 +216,28 @@ test('an instance is added, and the leader is replaced, while clients go on', as
     seen.instances.some(({ name }) => name === leader),
     false,
   )
+})
+
+test('an instance that is replaced leaves the cluster with as many as before', async () => {
+  const replica = (await shown()).instances.find(({ role }) => role !== 'leader')?.name ?? ''
+  await underLoad(async () => finish(await act('scale', { instances: 3, remove: [replica] })))
+  const names = (await shown()).instances.map(({ name }) => name)
+  assert.equal(names.length, 3)
+  assert.equal(names.includes(replica), false)
+})
+
+test('agents learn of another sensitivity', async () => {
+  const body = { sensitivity: 'patient' }
+  const headers = { 'if-match': '*' }
+  const reply = await platform.api<OperationAccepted>('PATCH', '/v1/clusters/demo', body, headers)
+  assert.equal((await finish(reply)).state, 'succeeded')
+  for (const { host } of (await shown()).instances) {
+    await until(`${host} to have it`, 30_000, async () => {
+      const text = await readFile(join(platform.home, 'hosts', host, 'agent/spec.json'), 'utf8')
+      const seen = /"sensitivity": *"[a-z]+"/.exec(text)?.[0] ?? 'no sensitivity'
+      return seen.includes('patient') ? { value: true } : { seen }
+    })
+  }
 })
 
 test('a paused cluster is left alone, and says that it is', async () => {
