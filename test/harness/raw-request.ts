@@ -24,12 +24,28 @@ export interface RawReply {
 const TIMEOUT_MS = 15_000
 const REPLY_BYTES_MAX = 4 * 1024 * 1024
 
-/** `origin` is not verified: who answers is not what these tests are about. */
-export function requestRaw(
+/** The other side hung up without an answer. */
+class HungUp extends Error {}
+
+/**
+ * `origin` is not verified: who answers is not what these tests are about. Whoever is hung up on
+ * asks once more, over a connection of its own, as clients do: a kept one may have ended just then.
+ * What ends a server does so again.
+ */
+export async function requestRaw(
   origin: string,
   request: RawRequest,
   agent?: https.Agent,
 ): Promise<RawReply> {
+  try {
+    return await requestOnce(origin, request, agent)
+  } catch (error) {
+    if (!(error instanceof HungUp)) throw error
+    return requestOnce(origin, request)
+  }
+}
+
+function requestOnce(origin: string, request: RawRequest, agent?: https.Agent): Promise<RawReply> {
   const { hostname, port } = new URL(origin)
   const { body, identity } = request
   const headers = { ...request.headers }
@@ -50,7 +66,10 @@ export function requestRaw(
       : { cert: identity.certificatePem, key: identity.privateKeyPem }),
   })
   const said = `${request.method} ${request.path.slice(0, 200)}`
-  outgoing.on('error', (cause) => reject(new Error(said, { cause })))
+  outgoing.on('error', (cause: NodeJS.ErrnoException) => {
+    const Kind = cause.code === 'EPIPE' || cause.code === 'ECONNRESET' ? HungUp : Error
+    reject(new Kind(said, { cause }))
+  })
   outgoing.on('timeout', () => outgoing.destroy(new Error('no answer in time')))
   outgoing.on('response', (response) => {
     const chunks: Buffer[] = []
