@@ -465,6 +465,16 @@ test('no request to any route is answered with a 5xx or anything undocumented', 
   }
 })
 
+test('whoever sends too much is told so, and not hung up on', async () => {
+  const headers = { ...bearer('administrator'), 'content-type': 'application/json' }
+  const body = Buffer.alloc(1_200_000, 'x')
+  for (let round = 0; round < 5; round += 1) {
+    const reply = await ask({ method: 'POST', path: '/v1/clusters', headers, body })
+    assert.equal(reply.status, 413, reply.text)
+    assert.notEqual(reply.headers.connection, 'close')
+  }
+})
+
 test('other methods and unknown paths are refused, with a token and without', async () => {
   const methods = ['TRACE', 'OPTIONS', 'PROPFIND', 'PURGE', 'SEARCH', 'HEAD', 'DELETE', 'PUT']
   const paths = [

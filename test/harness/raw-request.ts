@@ -24,12 +24,13 @@ export interface RawReply {
 const TIMEOUT_MS = 15_000
 const REPLY_BYTES_MAX = 4 * 1024 * 1024
 
-/** The server hung up on a kept connection just as a request left: nobody has seen the request. */
-class StaleConnection extends Error {}
+/** The other side hung up without an answer. */
+class HungUp extends Error {}
 
 /**
- * `origin` is not verified: who answers is not what these tests are about. What a kept connection
- * of `agent` did not carry is sent again over one of its own, as every client of HTTP does.
+ * `origin` is not verified: who answers is not what these tests are about. Whoever is hung up on
+ * asks once more, over a connection of its own, as clients do: a kept one may have ended just then.
+ * What ends a server does so again.
  */
 export async function requestRaw(
   origin: string,
@@ -39,7 +40,7 @@ export async function requestRaw(
   try {
     return await requestOnce(origin, request, agent)
   } catch (error) {
-    if (!(error instanceof StaleConnection)) throw error
+    if (!(error instanceof HungUp)) throw error
     return requestOnce(origin, request)
   }
 }
@@ -66,8 +67,7 @@ function requestOnce(origin: string, request: RawRequest, agent?: https.Agent): 
   })
   const said = `${request.method} ${request.path.slice(0, 200)}`
   outgoing.on('error', (cause: NodeJS.ErrnoException) => {
-    const hungUp = cause.code === 'EPIPE' || cause.code === 'ECONNRESET'
-    const Kind = hungUp && outgoing.reusedSocket ? StaleConnection : Error
+    const Kind = cause.code === 'EPIPE' || cause.code === 'ECONNRESET' ? HungUp : Error
     reject(new Kind(said, { cause }))
   })
   outgoing.on('timeout', () => outgoing.destroy(new Error('no answer in time')))

@@ -9,6 +9,8 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { Log } from '../log.ts'
 
 const CONTENT_TYPE = 'application/problem+json'
+/** Of a body that is refused, so much is read and thrown away; it takes no memory. */
+const DRAINED_BYTES_MAX = 64 * 1024 * 1024
 
 export function toProblem(error: HowdahError, requestId: string): Problem {
   const entry = ERRORS[error.code]
@@ -58,6 +60,10 @@ export function makeErrorHandler(log: Log) {
     }
     const shown = known ?? new HowdahError('internal', 'see the log of the control plane')
     const problem = toProblem(shown, request.id)
+    // Hanging up on somebody who still sends takes the answer away from him before he reads it.
+    if (Number(request.headers['content-length']) <= DRAINED_BYTES_MAX) {
+      reply.removeHeader('connection')
+    }
     if (problem.status === 401) reply.header('www-authenticate', 'Bearer realm="howdah"')
     return reply
       .code(problem.status)
