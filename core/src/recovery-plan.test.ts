@@ -89,12 +89,16 @@ test('a target beyond the end is refused, and the window is named', () => {
 
 test('what a restore has taken back is refused, whatever its name', () => {
   const [fromMs, toMs] = ['2026-11-20T10:00:00Z', '2026-11-20T11:00:00Z'].map(Date.parse)
-  const takenBack = [{ fromMs: fromMs as number, toMs: toMs as number }]
-  const points = [{ name: 'lost', lsn: '0/A000000', at: '2026-11-20T10:30:00Z' }]
+  const takenBack = [{ fromMs: fromMs as number, toMs: toMs as number, lsn: '0/9000000' }]
+  const points = [
+    { name: 'lost', lsn: '0/A000000', at: '2026-11-20T10:30:00Z' },
+    { name: 'kept', lsn: '0/9000000', at: '2026-11-20T10:20:00Z' },
+  ]
   const after = (wanted: object) =>
     planRecovery(all, wanted, { restorePoints: points, nowMs: NOW, takenBack })
   assert.throws(() => after({ at: '2026-11-20T10:30:00Z' }), /taken back by a restore; .* undo/)
   assert.throws(() => after({ restore_point: 'lost' }), { code: 'outside-window' })
+  assert.equal(after({ restore_point: 'kept' }).at, '2026-11-20T10:20:00Z')
   assert.equal(after({ at: '2026-11-20T10:00:00Z' }).backup.id, 'bkp_2')
   assert.equal(after({ at: '2026-11-20T11:00:00Z' }).backup.id, 'bkp_2')
 })

@@ -31,6 +31,8 @@ export interface RecoveryPlan<Choice extends BackupChoice> {
   /** For people. */
   said: string
   accuracy: string
+  /** The moment of the target, where it is known without a replay. */
+  at?: string
 }
 
 export interface RestorePointRow {
@@ -59,6 +61,8 @@ export interface RecoveryEnd {
 export interface TakenBack {
   fromMs: number
   toMs: number
+  /** What is before it is kept. */
+  lsn: string
 }
 
 interface Known {
@@ -159,6 +163,7 @@ function planTime<Choice extends BackupChoice>(
     // PostgreSQL reads it before it knows any name of a zone, Z included.
     target: { kind: 'time', value: at.toUpperCase().replace('T', ' ').replace(/Z$/, '+00:00') },
     said: at,
+    at,
     accuracy: 'every transaction that was committed at or before that time, to the microsecond',
   }
 }
@@ -210,9 +215,11 @@ function planRestorePoint<Choice extends BackupChoice>(
   // By its LSN: a name could be there twice, and recovery would end at the first.
   const said = `restore point ${name} of ${point.at}`
   // An LSN comes again on the timeline that follows a restore: only the time tells which is meant.
-  refuseTakenBack(said, Date.parse(point.at), known.takenBack ?? [])
+  const lsn = parseLsn(point.lsn) ?? 0n
+  const beyond = (known.takenBack ?? []).filter((part) => lsn > (parseLsn(part.lsn) ?? 0n))
+  refuseTakenBack(said, Date.parse(point.at), beyond)
   const plan = planLsn(candidates, point.lsn, said, known)
-  return { ...plan, accuracy: 'every record up to the restore point' }
+  return { ...plan, at: point.at, accuracy: 'every record up to the restore point' }
 }
 
 /** Nobody tells where a transaction is: the oldest backup is before it, if any is. */

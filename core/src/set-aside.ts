@@ -53,7 +53,10 @@ export function newTimelines(
   // An agent that does not tell histories: those between may be there without a segment.
   const between =
     inventory.histories === undefined
-      ? Array.from({ length: Math.max(0, (all.at(-1) ?? 0) - newestKnown) }, (_, index) => newestKnown + 1 + index)
+      ? Array.from(
+          { length: Math.max(0, (all.at(-1) ?? 0) - newestKnown) },
+          (_, index) => newestKnown + 1 + index,
+        )
       : []
   return [...new Set([...all, ...between])]
     .filter((timeline) => !known.includes(timeline))
