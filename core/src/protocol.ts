@@ -143,7 +143,9 @@ export const PGBACKREST_COMMANDS = [
   'repo-rm',
 ] as const
 
-/** `bytes`: null where they could not be counted. Agents of an earlier version tell nothing else. */
+/**
+ * `bytes`: null where they could not be counted. Agents of an earlier version tell nothing else.
+ */
 export const DataMeasure = Type.Object({
   exists: Type.Optional(Type.Boolean()),
   bytes: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),

@@ -57,7 +57,9 @@ export interface RecoveryEnd {
   xid: string | null
 }
 
-/** What a restore in place has taken back: no replay along the present history passes through it. */
+/**
+ * What a restore in place has taken back: no replay along the present history passes through it.
+ */
 export interface TakenBack {
   fromMs: number
   toMs: number

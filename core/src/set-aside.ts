@@ -1,6 +1,6 @@
 // Decides what happens to the data of each instance when a cluster is restored in place and when
-// that is undone, and what the repository forgets then. Pure: the record that it takes is made once,
-// by the first restore, and kept by further ones until an undo ends it.
+// that is undone, and what the repository forgets then. Pure: the record that it takes is made
+// once, by the first restore, and kept by further ones until an undo ends it.
 import type { ArchiveInventory } from './wal.ts'
 import { formatSegmentName } from './wal.ts'
 

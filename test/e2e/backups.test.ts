@@ -345,7 +345,7 @@ test('a restore in place takes a cluster back; what is written then can be had a
   await succeed(await postWhenFree('demo/restore-drills'))
 })
 
-test('a restore that failed keeps the data and the repository, however often it is tried', async () => {
+test('a restore that failed twice keeps the data and the repository for its undo', async () => {
   const here = await present()
   const kept = await backups()
   const path = await findInRepository('backup', new RegExp(`${kept[0]?.label}/backup.manifest$`))

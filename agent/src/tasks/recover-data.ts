@@ -43,7 +43,8 @@ const NOT_REACHED = 'recovery ended before configured recovery target was reache
 export async function restoreData(action: RestoreAction, context: DataContext): Promise<void> {
   const { root } = context
   const directory = below(root, action.dataDirectory)
-  // Before anything is ended there: it may be the instance itself, which was brought back meanwhile.
+  // Before anything is ended there: it may be the instance itself, which was brought back
+  // meanwhile.
   refuseInUse(action.dataDirectory, context)
   await stopStray(root, directory)
   await removeData(action.dataDirectory, context)

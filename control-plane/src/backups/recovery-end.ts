@@ -24,7 +24,9 @@ export function archivedEnd(status: ArchiveStatus | undefined): ArchivedEnd {
   return { lsn: status?.archivedLsn ?? null, at: status?.lastAt ?? null }
 }
 
-/** A leader that is there and does not answer in time hides nothing: the operation asks it again. */
+/**
+ * A leader that is there and does not answer in time hides nothing: the operation asks it again.
+ */
 export async function recoveryEnd(
   platform: Platform,
   clusterId: string,

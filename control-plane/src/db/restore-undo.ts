@@ -24,11 +24,10 @@ const COLUMNS = `cluster_id, operation_id, directory, leader_id, timelines, inst
 
 /**
  * Made by the first restore, and kept by further ones: what there was before the first is what an
- * undo brings back. What one knew that never came to set anything aside is out of date: the cluster
- * went on. The same operation may come again when all is stopped: nothing changes then.
+ * undo brings back. The same operation may come again when all is stopped: nothing changes then.
  */
 export async function ensureUndo(
-  db: Queryable,
+  tx: Queryable,
   undo: {
     clusterId: string
     operationId: string
@@ -37,16 +36,20 @@ export async function ensureUndo(
     keepDays: number
   },
 ): Promise<void> {
-  await db.query(
-    `insert into restore_undo (cluster_id, operation_id, directory, leader_id, timelines, expires_at)
+  // Of one that stopped nothing, as somebody leads: the cluster went on, and it is out of date.
+  if (undo.leaderId !== null) {
+    await tx.query(
+      `delete from restore_undo
+       where cluster_id = $1 and operation_id <> $2 and instances is null`,
+      [undo.clusterId, undo.operationId],
+    )
+  }
+  await tx.query(
+    `insert into restore_undo
+       (cluster_id, operation_id, directory, leader_id, timelines, expires_at)
      values ($1, $2, $3, $4, $5, now() + make_interval(days => $6))
-     on conflict (cluster_id) do update set operation_id = $2, expires_at = excluded.expires_at,
-       leader_id = case when restore_undo.instances is null and $4 is not null
-         then $4 else restore_undo.leader_id end,
-       timelines = case when restore_undo.instances is null and $4 is not null
-         then $5 else restore_undo.timelines end,
-       created_at = case when restore_undo.instances is null and $4 is not null
-         then now() else restore_undo.created_at end
+     on conflict (cluster_id) do update
+       set operation_id = excluded.operation_id, expires_at = excluded.expires_at
      where restore_undo.operation_id <> $2`,
     [
       undo.clusterId,

@@ -245,7 +245,8 @@ function lastLines(text: string): string {
 /**
  * Has the source archive what it wrote last, and returns what a replay must reach then. Where that
  * fails, the recovery goes on only if its target needs none of it: before anything is stopped or
- * fetched, `outside-window` says how far the archive goes. `sourceId`: null when the source is gone.
+ * fetched, `outside-window` says how far the archive goes. `sourceId`: null when the source is
+ * gone.
  */
 export async function reachOfArchive(
   step: StepContext,

@@ -183,13 +183,14 @@ async function remember(step: StepContext): Promise<void> {
     await step.say(`an undo will leave the repository as it is: ${describeError(error)}`)
     return undefined
   })
-  await ensureUndo(database, {
+  const undo = {
     clusterId,
     operationId,
     leaderId: leader?.id ?? null,
     timelines: inventory === undefined ? null : timelinesOf(inventory),
     keepDays: Number(step.config.undoDays),
-  })
+  }
+  await database.transaction((tx) => ensureUndo(tx, undo))
 }
 
 async function stopCluster(step: StepContext): Promise<void> {
