@@ -24,7 +24,7 @@ const COLUMNS = `cluster_id, operation_id, directory, leader_id, timelines, inst
 
 /**
  * Made by the first restore, and kept by further ones: what there was before the first is what an
- * undo brings back. The same operation may come again when all is stopped: nothing changes then.
+ * undo brings back. The same one may come again when all is stopped: nothing changes then.
  */
 export async function ensureUndo(
   tx: Queryable,
@@ -40,8 +40,8 @@ export async function ensureUndo(
   if (undo.leaderId !== null) {
     await tx.query(
       `delete from restore_undo
-       where cluster_id = $1 and operation_id <> $2 and instances is null`,
-      [undo.clusterId, undo.operationId],
+       where cluster_id = $1 and instances is null`,
+      [undo.clusterId],
     )
   }
   await tx.query(

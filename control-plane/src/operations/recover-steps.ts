@@ -3,7 +3,7 @@
 // host's spec.
 import { describeError, HowdahError } from '@howdah/core/errors.ts'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
-import type { DataMeasure, RecoveryReport, TaskResult } from '@howdah/core/protocol.ts'
+import type { DataMeasure, RecoveryReport, TaskAction, TaskResult } from '@howdah/core/protocol.ts'
 import {
   type ArchivedEnd,
   archivedFloor,
@@ -110,31 +110,37 @@ export async function fetchBackup(
 ): Promise<void> {
   const repository = await accessAt(step, input, at)
   const progress = makeProgress('fetched')
+  const action = {
+    kind: 'restore-data' as const,
+    repository,
+    dataDirectory: directoryOf(at),
+    label: input.label,
+  }
+  const result = await askWhenFree(step, at, action, async () => {
+    const bytes = await measure(step, at)
+    if (bytes !== null) await step.say(progress(bytes, input.sizeBytes))
+  })
+  if (!result.ok) throw failureOf(result, result.error)
+  await step.say(progress(input.sizeBytes, input.sizeBytes))
+}
+
+/** As long as it takes; asked again while something that ends by itself is in the way. */
+async function askWhenFree(
+  step: StepContext,
+  at: RecoveryPlaceOnHost,
+  action: TaskAction,
+  look: () => Promise<void> = async () => undefined,
+): Promise<TaskResult> {
+  const { operationId } = step
+  const request = { hostId: at.host.id, operationId, timeoutMs: DAY_MS, action }
   const startedMs = Date.now()
-  await step.until([], DAY_MS, async () => {
-    const request = {
-      hostId: at.host.id,
-      operationId: step.operationId,
-      timeoutMs: DAY_MS,
-      action: {
-        kind: 'restore-data' as const,
-        repository,
-        dataDirectory: directoryOf(at),
-        label: input.label,
-      },
-    }
-    const result = await askWithProgress(step, request, async () => {
-      const bytes = await measure(step, at)
-      if (bytes !== null) await step.say(progress(bytes, input.sizeBytes))
-    })
-    if (result.ok) return true
-    if (!BUSY.has(result.errorCode) || Date.now() - startedMs > BUSY_MS_MAX) {
-      throw failureOf(result, result.error)
-    }
+  return await step.until([], DAY_MS, async () => {
+    const result = await askWithProgress(step, request, look)
+    const isBusy = !result.ok && BUSY.has(result.errorCode)
+    if (!isBusy || Date.now() - startedMs > BUSY_MS_MAX) return result
     await step.say(result.error)
     return undefined
   })
-  await step.say(progress(input.sizeBytes, input.sizeBytes))
 }
 
 /** Only what the program said is about the repository; that a host is away is not. */
@@ -159,17 +165,9 @@ export async function replay(
   then: { statements: Statement[]; amcheck: boolean } & MustReach,
 ): Promise<RecoveryReport> {
   await step.say('replays')
-  const request = {
-    hostId: at.host.id,
-    operationId: step.operationId,
-    timeoutMs: DAY_MS,
-    action: {
-      ...(await recoverAction(step, input, at)),
-      statements: then.statements,
-      amcheck: then.amcheck,
-    },
-  }
-  const result = await askWithProgress(step, request, async () => undefined)
+  const { statements, amcheck } = then
+  const action = { ...(await recoverAction(step, input, at)), statements, amcheck }
+  const result = await askWhenFree(step, at, action)
   if (!result.ok) throw failureOf(result, lastLines(result.error))
   const report = result.value as RecoveryReport
   refuseTooEarly(report, then)
@@ -187,13 +185,8 @@ export async function replayAsReplica(
   at: RecoveryPlaceOnHost,
 ): Promise<void> {
   await step.say('replays')
-  const request = {
-    hostId: at.host.id,
-    operationId: step.operationId,
-    timeoutMs: DAY_MS,
-    action: { ...(await recoverAction(step, input, at)), replica: true },
-  }
-  const result = await askWithProgress(step, request, async () => undefined)
+  const action = { ...(await recoverAction(step, input, at)), replica: true }
+  const result = await askWhenFree(step, at, action)
   if (!result.ok) throw failureOf(result, lastLines(result.error))
 }
 

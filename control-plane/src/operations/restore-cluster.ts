@@ -55,8 +55,7 @@ export const restoreCluster: OperationDefinition<RestoreInput> = {
   steps: [
     { name: 'archive-present', title: 'archives what was written last' },
     { name: 'choose', title: 'chooses the instance that is restored first' },
-    { name: 'remember', title: 'keeps what an undo needs' },
-    { name: 'stop', title: 'closes the endpoints and stops the instances' },
+    { name: 'stop', title: 'keeps what an undo needs, and stops gateways and instances' },
     { name: 'set-aside', title: 'sets the present data aside' },
     { name: 'fetch', title: 'fetches the backup' },
     { name: 'replay', title: 'replays WAL up to the moment' },
@@ -72,8 +71,7 @@ export const restoreCluster: OperationDefinition<RestoreInput> = {
       'choose',
       unharmed((context) => chooseWithRoom(context, input.sizeBytes)),
     )
-    await step('remember', unharmed(remember))
-    await step('stop', unharmed(stopCluster))
+    await step('stop', unharmed(rememberAndStop))
     await step('set-aside', own(setAside))
     await step(
       'fetch',
@@ -91,7 +89,7 @@ export const restoreCluster: OperationDefinition<RestoreInput> = {
     await bringUp(operation, { isNew: false }, changeConfiguration)
   },
   async beforeRetry(tx, { operationId, clusterId, done }) {
-    if (done.has('remember')) refuseForeign(await findUndo(tx, clusterId), operationId)
+    if (done.has('stop')) refuseForeign(await findUndo(tx, clusterId), operationId)
     requireRestorable(await findCluster(tx, clusterId))
     await setClusterState(tx, clusterId, 'restoring', 'the restore is tried again')
   },
@@ -193,7 +191,9 @@ async function remember(step: StepContext): Promise<void> {
   await database.transaction((tx) => ensureUndo(tx, undo))
 }
 
-async function stopCluster(step: StepContext): Promise<void> {
+/** One step: tried again after the cluster went on for a while, it remembers what is so then. */
+async function rememberAndStop(step: StepContext): Promise<void> {
+  await remember(step)
   // An earlier run that failed, and died before that was recorded, has set it back.
   await setClusterState(step.database, step.clusterId, 'restoring', 'it is being restored')
   await stopAll(step, 'gateway')
