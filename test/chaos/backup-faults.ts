@@ -171,7 +171,9 @@ async function damageObject(stage: ArchiveStage): Promise<string> {
   }
 }
 
-/** With the newest WAL in no repository a restore would end before its moment: it does not begin. */
+/**
+ * With the newest WAL in no repository a restore would end before its moment: it does not begin.
+ */
 async function restoreBehind(stage: ArchiveStage): Promise<string> {
   const { store, platform, cluster } = stage
   await using writer = await startWriter({ cluster }, 'during_restore')

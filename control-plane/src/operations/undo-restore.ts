@@ -10,6 +10,7 @@ import { askRepository, runRepositoryTask } from '../backups/repository-access.t
 import { hostsById } from '../clusters/cluster-view.ts'
 import { listBackups, markDamaged, runSoon, syncBackups } from '../db/backups.ts'
 import { findCluster, listInstances, setClusterState } from '../db/clusters.ts'
+import { addEvent } from '../db/events.ts'
 import { deleteTakenBack, deleteUndo, findUndo, type UndoRow } from '../db/restore-undo.ts'
 import { deleteSecret, ensureSecret } from '../db/secrets.ts'
 import { BRING_UP_STEPS, bringUp } from './bring-up.ts'
@@ -106,7 +107,15 @@ async function forgetIfReached(step: StepContext): Promise<void> {
     await forget(step)
   } catch (error) {
     if (!(error instanceof HowdahError) || error.code === 'wrong-state') throw error
-    await step.say(`the repository was not cleaned, archiving may stop: ${error.message}`)
+    const message = `the repository was not cleaned, archiving may stop: ${error.message}`
+    const { clusterId, operationId } = step
+    await addEvent(step.database, {
+      kind: 'archive.not-forgotten',
+      message,
+      clusterId,
+      operationId,
+    })
+    await step.say(message)
   }
 }
 
