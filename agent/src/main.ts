@@ -20,6 +20,7 @@ import { runReportLoop } from './report-loop.ts'
 import { runSyncLoop } from './sync-loop.ts'
 import { makeExclusive } from './tasks/exclusive.ts'
 import { openResultStore } from './tasks/result-store.ts'
+import { removeTaskFiles } from './tasks/stray-programs.ts'
 import { makeTaskRunner } from './tasks/task-runner.ts'
 import { releaseThrottled } from './tasks/throttle.ts'
 import { makeWake } from './wake.ts'
@@ -39,6 +40,7 @@ async function main(): Promise<void> {
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stop.abort())
   const root = await openHostRoot(config.hostRoot, config.serviceUser)
   releaseThrottled(root.path)
+  await removeTaskFiles(root.path)
   const identity = await obtainIdentity({
     root,
     controlPlanes: config.controlPlanes,

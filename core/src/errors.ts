@@ -113,6 +113,11 @@ export const ERRORS = {
     title: 'the hosts cannot take this cluster',
     hint: 'add a host or delete a cluster; howdah host list shows the hosts',
   },
+  'host-away': {
+    http: 409, exit: 5, retryable: true,
+    title: 'a host of the cluster is away',
+    hint: 'howdah host list shows it; without it: howdah cluster scale NAME --remove INSTANCE',
+  },
   'no-such-version': {
     http: 422, exit: 2, retryable: false,
     title: 'that PostgreSQL version is not installed on the hosts',

@@ -143,6 +143,15 @@ export const PGBACKREST_COMMANDS = [
   'repo-rm',
 ] as const
 
+/**
+ * `bytes`: null where they could not be counted. Agents of an earlier version tell nothing else.
+ */
+export const DataMeasure = Type.Object({
+  exists: Type.Optional(Type.Boolean()),
+  bytes: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
+})
+export type DataMeasure = Static<typeof DataMeasure>
+
 /** What a recovery reached. */
 export const RecoveryReport = Type.Object({
   timeline: Type.Integer({ minimum: 1 }),
@@ -307,7 +316,8 @@ export const TaskAction = Type.Union([
   }),
   /**
    * Replays WAL into a restored directory up to the target, alone and unreachable from outside,
-   * runs the statements and stops. Archives nothing. Returns a RecoveryReport.
+   * runs the statements and stops. Archives nothing itself: what the instance must archive of it is
+   * marked. Returns a RecoveryReport.
    */
   Type.Object({
     kind: Type.Literal('recover-data'),
@@ -330,7 +340,7 @@ export const TaskAction = Type.Union([
      */
     replica: Type.Optional(Type.Boolean()),
   }),
-  /** Bytes below a path of `data`; 0 where there is nothing. Returns `{ bytes }`. */
+  /** Whether a path of `data` is there, and how much is below it. Returns a DataMeasure. */
   Type.Object({ kind: Type.Literal('measure-data'), path: RelativePath }),
   /** Renames below `data`; done already counts as success. Refused while the spec uses either. */
   Type.Object({ kind: Type.Literal('move-data'), from: RelativePath, to: RelativePath }),

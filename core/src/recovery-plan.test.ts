@@ -1,7 +1,13 @@
 // Proves recovery-plan without anything else running.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type BackupChoice, planRecovery } from './recovery-plan.ts'
+import {
+  archivedFloor,
+  type BackupChoice,
+  isArchived,
+  mayLackNewest,
+  planRecovery,
+} from './recovery-plan.ts'
 
 const NOW = Date.parse('2026-11-21T12:00:00Z')
 
@@ -66,4 +72,52 @@ test('what cannot be reached is refused, and the window is named', () => {
   assert.throws(() => plan({ restore_point: 'after' }), { code: 'not-found' })
   assert.throws(() => plan({ backup: 'bkp_9' }), { code: 'not-found' })
   assert.throws(() => plan({ lsn: '0/5000000', xid: '7' }), { code: 'bad-request' })
+})
+
+const end = { atMs: Date.parse('2026-11-20T12:00:00Z'), lsn: '0/B000000', xid: '800' }
+const reach = (wanted: object) => planRecovery(all, wanted, { restorePoints, nowMs: NOW, end })
+
+test('a target beyond the end is refused, and the window is named', () => {
+  assert.equal(reach({ lsn: '0/B000000' }).backup.id, 'bkp_2')
+  assert.throws(() => reach({ lsn: '0/B000001' }), /from 0\/2000000 to 0\/B000000 can/)
+  assert.throws(() => reach({ lsn: 'FF/0' }), { code: 'outside-window' })
+  assert.equal(reach({ xid: '799' }).backup.id, 'bkp_1')
+  assert.throws(() => reach({ xid: '800' }), { code: 'outside-window' })
+  const late = { at: '2026-11-20T12:00:01Z' }
+  assert.throws(() => reach(late), /not archived; from .* to 2026-11-20T12:00:00.000Z can/)
+})
+
+test('what a restore has taken back is refused, whatever its name', () => {
+  const [fromMs, toMs] = ['2026-11-20T10:00:00Z', '2026-11-20T11:00:00Z'].map(Date.parse)
+  const takenBack = [{ fromMs: fromMs as number, toMs: toMs as number, lsn: '0/9000000' }]
+  const points = [
+    { name: 'lost', lsn: '0/A000000', at: '2026-11-20T10:30:00Z' },
+    { name: 'kept', lsn: '0/9000000', at: '2026-11-20T10:20:00Z' },
+  ]
+  const after = (wanted: object) =>
+    planRecovery(all, wanted, { restorePoints: points, nowMs: NOW, takenBack })
+  assert.throws(() => after({ at: '2026-11-20T10:30:00Z' }), /taken back by a restore; .* undo/)
+  assert.throws(() => after({ restore_point: 'lost' }), { code: 'outside-window' })
+  assert.equal(after({ restore_point: 'kept' }).at, '2026-11-20T10:20:00Z')
+  assert.equal(after({ at: '2026-11-20T10:00:00Z' }).backup.id, 'bkp_2')
+  assert.equal(after({ at: '2026-11-20T11:00:00Z' }).backup.id, 'bkp_2')
+})
+
+test('the newest WAL may be missing only where the target does not need it', () => {
+  const archived = { lsn: '0/5000000', at: '2026-11-20T12:00:00Z' }
+  const time = (value: string) => ({ kind: 'time', value }) as const
+  assert.equal(isArchived({ kind: 'lsn', value: '0/5000000' }, archived), true)
+  assert.equal(isArchived({ kind: 'lsn', value: '0/5000001' }, archived), false)
+  assert.equal(isArchived({ kind: 'immediate', value: '' }, { lsn: null, at: null }), true)
+  assert.equal(isArchived(time('2026-11-20 11:59:59+00:00'), archived), true)
+  assert.equal(mayLackNewest(time('2026-11-20 12:30:00+00:00'), archived, true), false)
+  assert.equal(mayLackNewest(time('2026-11-20 12:30:00+00:00'), archived, false), false)
+  assert.equal(mayLackNewest({ kind: 'latest', value: '' }, archived, true), false)
+  assert.equal(mayLackNewest({ kind: 'latest', value: '' }, archived, false), true)
+  assert.equal(mayLackNewest({ kind: 'name', value: 'x' }, archived, true), false)
+})
+
+test('the end of an archive is expected to a segment', () => {
+  assert.equal(archivedFloor({ lsn: '0/5000000', at: null }), '0/4000000')
+  assert.equal(archivedFloor({ lsn: null, at: null }), null)
 })

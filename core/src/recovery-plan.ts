@@ -3,7 +3,7 @@
 import type { BackupInfo } from './backup-info.ts'
 import { HowdahError } from './errors.ts'
 import type { TaskAction } from './protocol.ts'
-import { parseLsn } from './wal.ts'
+import { formatLsn, parseLsn, SEGMENT_BYTES } from './wal.ts'
 
 export type RecoveryTarget = Extract<TaskAction, { kind: 'recover-data' }>['target']
 
@@ -31,6 +31,8 @@ export interface RecoveryPlan<Choice extends BackupChoice> {
   /** For people. */
   said: string
   accuracy: string
+  /** The moment of the target, where it is known without a replay. */
+  at?: string
 }
 
 export interface RestorePointRow {
@@ -39,13 +41,46 @@ export interface RestorePointRow {
   at: string
 }
 
+/** How far the archive goes, as far as anybody saw; nulls where nobody did. */
+export interface ArchivedEnd {
+  /** The end of the last segment that is archived without a gap before it. */
+  lsn: string | null
+  /** When that was archived. */
+  at: string | null
+}
+
+/** The newest moment that there is to restore; nulls where nobody knows. */
+export interface RecoveryEnd {
+  atMs: number
+  lsn: string | null
+  /** The first transaction that has not begun. */
+  xid: string | null
+}
+
+/**
+ * What a restore in place has taken back: no replay along the present history passes through it.
+ */
+export interface TakenBack {
+  fromMs: number
+  toMs: number
+  /** What is before it is kept. */
+  lsn: string
+}
+
+interface Known {
+  restorePoints: readonly RestorePointRow[]
+  nowMs: number
+  end?: RecoveryEnd
+  takenBack?: readonly TakenBack[]
+}
+
 /** PostgreSQL rounds nothing, but the repository tells the end of a backup in whole seconds. */
 const BACKUP_CLOCK_MS = 1000
 
 export function planRecovery<Choice extends BackupChoice>(
   backups: readonly Choice[],
   wanted: WantedTarget,
-  known: { restorePoints: readonly RestorePointRow[]; nowMs: number },
+  known: Known,
 ): RecoveryPlan<Choice> {
   const kinds = (['at', 'lsn', 'xid', 'restore_point'] as const).filter(
     (kind) => wanted[kind] !== undefined,
@@ -63,13 +98,13 @@ export function planRecovery<Choice extends BackupChoice>(
   }
   switch (kinds[0]) {
     case 'at':
-      return planTime(candidates, wanted.at as string, known.nowMs)
+      return planTime(candidates, wanted.at as string, known)
     case 'lsn':
-      return planLsn(candidates, wanted.lsn as string, `LSN ${wanted.lsn}`)
+      return planLsn(candidates, wanted.lsn as string, `LSN ${wanted.lsn}`, known)
     case 'restore_point':
-      return planRestorePoint(candidates, wanted.restore_point as string, known.restorePoints)
+      return planRestorePoint(candidates, wanted.restore_point as string, known)
     case 'xid':
-      return planXid(candidates, wanted.xid as string)
+      return planXid(candidates, wanted.xid as string, known)
     default:
       return named === undefined ? planLatest(candidates) : planEndOf(named)
   }
@@ -102,48 +137,64 @@ function planEndOf<Choice extends BackupChoice>(backup: Choice) {
   }
 }
 
+function outside(said: string, from: string, to: string | null): HowdahError {
+  const window = to === null ? `from ${from} on can` : `from ${from} to ${to} can`
+  return new HowdahError('outside-window', `${said}; ${window}`)
+}
+
 function planTime<Choice extends BackupChoice>(
   candidates: readonly Choice[],
   at: string,
-  nowMs: number,
+  { nowMs, end, takenBack = [] }: Known,
 ): RecoveryPlan<Choice> {
   const atMs = Date.parse(at)
   const first = candidates[0] as Choice
   const fromMs = first.stopped_at.getTime() + BACKUP_CLOCK_MS
   const from = new Date(fromMs).toISOString()
-  if (atMs > nowMs) {
-    const now = new Date(nowMs).toISOString()
-    throw new HowdahError('outside-window', `${at} has not come yet; from ${from} to ${now} can`)
-  }
+  const toMs = Math.min(nowMs, end?.atMs ?? nowMs)
+  const to = new Date(toMs).toISOString()
+  if (atMs > nowMs) throw outside(`${at} has not come yet`, from, to)
+  if (atMs > toMs) throw outside(`${at} is not archived`, from, to)
+  refuseTakenBack(at, atMs, takenBack)
   const backup = candidates.findLast(
     ({ stopped_at }) => stopped_at.getTime() + BACKUP_CLOCK_MS <= atMs,
   )
-  if (backup === undefined) {
-    const to = new Date(nowMs).toISOString()
-    throw new HowdahError('outside-window', `${at} is too early; from ${from} to ${to} can`)
-  }
+  if (backup === undefined) throw outside(`${at} is too early`, from, to)
   return {
     backup,
     // PostgreSQL reads it before it knows any name of a zone, Z included.
     target: { kind: 'time', value: at.toUpperCase().replace('T', ' ').replace(/Z$/, '+00:00') },
     said: at,
+    at,
     accuracy: 'every transaction that was committed at or before that time, to the microsecond',
   }
+}
+
+/** Replay would stop where the restore did, and call that the moment that was asked for. */
+function refuseTakenBack(said: string, atMs: number, takenBack: readonly TakenBack[]): void {
+  const found = takenBack.find(({ fromMs, toMs }) => fromMs < atMs && atMs < toMs)
+  if (found === undefined) return
+  const [from, to] = [found.fromMs, found.toMs].map((ms) => new Date(ms).toISOString())
+  const what = `what was between ${from} and ${to} was taken back by a restore`
+  const hint = 'howdah restore undo brings it back while it is kept'
+  throw new HowdahError('outside-window', `${said}: ${what}; ${hint}`)
 }
 
 function planLsn<Choice extends BackupChoice>(
   candidates: readonly Choice[],
   text: string,
   said: string,
+  { end }: Known,
 ): RecoveryPlan<Choice> {
   const lsn = parseLsn(text)
   if (lsn === undefined) throw new HowdahError('bad-request', `${text} is no LSN`)
+  const from = (candidates[0] as Choice).info.lsn_stop
+  const to = end?.lsn ?? null
+  const last = parseLsn(to ?? '')
+  if (last !== undefined && lsn > last) throw outside(`${said} is not written yet`, from, to)
   const stops = (backup: Choice) => parseLsn(backup.info.lsn_stop) ?? 0n
   const backup = candidates.findLast((candidate) => stops(candidate) <= lsn)
-  if (backup === undefined) {
-    const from = (candidates[0] as Choice).info.lsn_stop
-    throw new HowdahError('outside-window', `${said} is too early: from ${from} on can be restored`)
-  }
+  if (backup === undefined) throw outside(`${said} is too early`, from, to)
   return {
     backup,
     target: { kind: 'lsn', value: text.toUpperCase() },
@@ -155,29 +206,79 @@ function planLsn<Choice extends BackupChoice>(
 function planRestorePoint<Choice extends BackupChoice>(
   candidates: readonly Choice[],
   name: string,
-  points: readonly RestorePointRow[],
+  known: Known,
 ): RecoveryPlan<Choice> {
-  const point = points.find((candidate) => candidate.name === name)
+  const point = known.restorePoints.find((candidate) => candidate.name === name)
   if (point === undefined) {
-    const there = points.map((candidate) => candidate.name).slice(0, 10)
+    const there = known.restorePoints.map((candidate) => candidate.name).slice(0, 10)
     const said = there.length === 0 ? 'there is none' : `there are ${there.join(', ')}`
     throw new HowdahError('not-found', `there is no restore point ${name}: ${said}`)
   }
   // By its LSN: a name could be there twice, and recovery would end at the first.
   const said = `restore point ${name} of ${point.at}`
-  const plan = planLsn(candidates, point.lsn, said)
-  return { ...plan, accuracy: 'every record up to the restore point' }
+  // An LSN comes again on the timeline that follows a restore: only the time tells which is meant.
+  const lsn = parseLsn(point.lsn) ?? 0n
+  const beyond = (known.takenBack ?? []).filter((part) => lsn > (parseLsn(part.lsn) ?? 0n))
+  refuseTakenBack(said, Date.parse(point.at), beyond)
+  const plan = planLsn(candidates, point.lsn, said, known)
+  return { ...plan, at: point.at, accuracy: 'every record up to the restore point' }
 }
 
 /** Nobody tells where a transaction is: the oldest backup is before it, if any is. */
 function planXid<Choice extends BackupChoice>(
   candidates: readonly Choice[],
   xid: string,
+  { end }: Known,
 ): RecoveryPlan<Choice> {
+  const next = end?.xid ?? null
+  if (next !== null && BigInt(xid) >= BigInt(next)) {
+    const said = `transaction ${xid} has not begun yet: those before ${next} can`
+    throw new HowdahError('outside-window', said)
+  }
   return {
     backup: candidates[0] as Choice,
     target: { kind: 'xid', value: xid },
     said: `transaction ${xid}`,
     accuracy: 'that transaction, and everything committed before it',
   }
+}
+
+/** Whether what a replay to that target needs is in the repository for sure. */
+export function isArchived({ kind, value }: RecoveryTarget, end: ArchivedEnd): boolean {
+  switch (kind) {
+    case 'immediate':
+      return true
+    case 'lsn': {
+      const [wanted, last] = [parseLsn(value), parseLsn(end.lsn ?? '')]
+      return wanted !== undefined && last !== undefined && wanted <= last
+    }
+    case 'time':
+      return end.at !== null && Date.parse(value) <= Date.parse(end.at)
+    default:
+      return false
+  }
+}
+
+/**
+ * Whether a recovery may begin although the newest WAL could not be brought to the archive. Where
+ * somebody leads, that WAL exists, and a replay that ends before it would look as if it had come to
+ * its target; where nobody does, the end of the archive is all there is.
+ */
+export function mayLackNewest(
+  target: RecoveryTarget,
+  end: ArchivedEnd,
+  somebodyLeads: boolean,
+): boolean {
+  if (isArchived(target, end)) return true
+  return !somebodyLeads && (target.kind === 'latest' || target.kind === 'xid')
+}
+
+/**
+ * What a replay to the end of the archive reaches at least: the last segment may end within a
+ * record, and then replay ends before that.
+ */
+export function archivedFloor({ lsn }: ArchivedEnd): string | null {
+  const end = parseLsn(lsn ?? '')
+  const segment = BigInt(SEGMENT_BYTES)
+  return end === undefined || end < segment ? null : formatLsn(end - segment)
 }

@@ -9,7 +9,9 @@ import {
   parseLsn,
   parseSegmentName,
   rangesOf,
+  reasonOf,
   segmentOf,
+  unarchivedFiles,
 } from './wal.ts'
 
 const at = (timeline: number, ...numbers: number[]) =>
@@ -54,4 +56,28 @@ test('what is missing is found along the history of the timeline', () => {
     '000000010000000000000004',
     '000000030000000000000008',
   ])
+})
+
+test('what a recovery leaves to be archived is its history, and its full segments', () => {
+  const names = [
+    '00000001.history',
+    '00000002.history',
+    '000000010000000000000004',
+    '000000020000000000000005',
+    '000000020000000000000006',
+    '000000020000000000000007',
+    '000000020000000000000006.partial',
+    'archive_status',
+  ]
+  const lsn = parseLsn('0/6000150') ?? 0n
+  assert.deepEqual(unarchivedFiles(names, 2, lsn), ['00000002.history', '000000020000000000000005'])
+  assert.deepEqual(unarchivedFiles(names, 3, lsn), [])
+})
+
+test('a history says why its timeline was begun', () => {
+  assert.equal(reasonOf(''), '')
+  const first = '1\t0/5000000\tno recovery target specified\n'
+  assert.equal(reasonOf(first), 'no recovery target specified')
+  const second = `${first}\n2\t0/7000110\tbefore 2026-01-01 00:00:00+00\n`
+  assert.equal(reasonOf(second), 'before 2026-01-01 00:00:00+00')
 })

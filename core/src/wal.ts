@@ -16,6 +16,8 @@ export type WalRange = Static<typeof WalRange>
 
 export const ArchiveInventory = Type.Object({
   ranges: Type.Array(WalRange, { maxItems: 5000 }),
+  /** Timelines whose history file is there; agents of an earlier version do not say. */
+  histories: Type.Optional(Type.Array(Type.Integer({ minimum: 2 }), { maxItems: 5000 })),
   segments: Type.Integer({ minimum: 0 }),
   bytes: Type.Integer({ minimum: 0 }),
 })
@@ -55,6 +57,34 @@ export function parseSegmentName(name: string): Segment | undefined {
 export function formatSegmentName({ timeline, number }: Segment): string {
   const hex = (value: number) => value.toString(16).toUpperCase().padStart(8, '0')
   return hex(timeline) + hex(Math.floor(number / 256)) + hex(number % 256)
+}
+
+/** Of `00000002.history`; undefined for anything else. */
+export function parseHistoryName(name: string): number | undefined {
+  const match = /^([0-9A-F]{8})\.history$/.exec(name)
+  return match === null ? undefined : Number.parseInt(match[1] as string, 16)
+}
+
+/**
+ * Files of `pg_wal` that a recovery without an archiver has made and that must be archived: the
+ * history of its timeline, without which nobody finds that timeline, and its full segments. What is
+ * written at `lsn` is not full yet.
+ */
+export function unarchivedFiles(names: readonly string[], timeline: number, lsn: bigint): string[] {
+  return names.filter((name) => {
+    if (parseHistoryName(name) === timeline) return true
+    const segment = parseSegmentName(name)
+    return segment?.timeline === timeline && segment.number < segmentOf(lsn)
+  })
+}
+
+/**
+ * Why a timeline left its parent, from its history file: `before 2026-…`, `at restore point "x"`,
+ * `no recovery target specified`. Empty for the first, which has no file.
+ */
+export function reasonOf(history: string): string {
+  const last = history.split('\n').findLast((line) => /^\s*\d+\s/.test(line))
+  return last?.split('\t')[2]?.trim() ?? ''
 }
 
 export function rangesOf(segments: readonly Segment[]): WalRange[] {

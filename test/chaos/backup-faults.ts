@@ -171,6 +171,31 @@ async function damageObject(stage: ArchiveStage): Promise<string> {
   }
 }
 
+/**
+ * With the newest WAL in no repository a restore would end before its moment: it does not begin.
+ */
+async function restoreBehind(stage: ArchiveStage): Promise<string> {
+  const { store, platform, cluster } = stage
+  await using writer = await startWriter({ cluster }, 'during_restore')
+  const fault = { kind: 'answer', status: 507, code: 'InsufficientStorage' } as const
+  await store.misbehave({ fault, concerns: /^PUT / })
+  await endSegment(stage)
+  const at = new Date(Date.now() - 1).toISOString()
+  const operation = await operate(stage, 'restore', { at, confirm: 'demo' })
+  const { code, step, detail } = operation.error ?? { code: '', step: '', detail: '' }
+  check(operation.state === 'failed', 'it was restored to before its moment')
+  check(code === 'outside-window' && step === 'archive-present', `${step}: ${code}: ${detail}`)
+  await store.misbehave(undefined)
+  await endSegment(stage)
+  await waitWhole(stage)
+  const after = (await platform.api<Cluster>('GET', '/v1/clusters/demo')).body
+  check(after.state === 'available', `the cluster is ${after.state}: ${after.message}`)
+  const report = await writer.stop()
+  check(report.errors.length === 0, `the writer was refused: ${report.errors[0]}`)
+  check(report.lost === 0, `${report.lost} rows are lost`)
+  return `refused: ${detail.slice(0, 160)}`
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
@@ -188,6 +213,7 @@ async function main(): Promise<void> {
     ['cut-backup', cutBackup],
     ['queue-full', (stage) => fillQueue(stage, limitBytes)],
     ['damaged', damageObject],
+    ['restore-behind', restoreBehind],
   ]
   const only = values.only?.split(',')
   await using store = await startFaultyS3()

@@ -2,7 +2,7 @@
 // any moment of it can be had again as a new cluster, and a backup is only called proven after it
 // was restored. What is broken in a repository is found, and named.
 import assert from 'node:assert/strict'
-import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { after, before, test } from 'node:test'
 import type { Backup, BackupStatus, RestorePlan } from '@howdah/core/contract/backups.ts'
@@ -305,26 +305,75 @@ test('WAL that is missing in the repository is told within a minute or so', asyn
   })
 })
 
-test('a restore in place takes a cluster back, and its undo brings all of it back', async () => {
-  const point = { restore_point: 'before-the-flood' }
-  assert.equal((await post('demo/restore-points', { name: point.restore_point })).status, 201)
-  const before = await present()
+const THE_FLOOD = { restore_point: 'before-the-flood' }
+const restore = async () =>
+  succeed(await postWhenFree('demo/restore', { ...THE_FLOOD, confirm: 'demo' }))
+
+test('a restore in place takes a cluster back; what is written then can be had again', async () => {
+  await sql({ cluster }, 'create table if not exists ledger (n integer primary key)')
+  assert.equal((await post('demo/restore-points', { name: THE_FLOOD.restore_point })).status, 201)
+  const before = Number(await present())
+  const [start] = await backups()
   await sql({ cluster }, 'insert into ledger select generate_series(5000, 6000)')
-  const after = await present()
-  assert.equal((await postWhenFree('demo/restore', point)).status, 422)
-  const restored = await succeed(await postWhenFree('demo/restore', { ...point, confirm: 'demo' }))
-  assert.equal(await present(), before, JSON.stringify(restored))
+  const after = Number(await present())
+  assert.equal((await postWhenFree('demo/restore', THE_FLOOD)).status, 422)
+  const beyond = await post('demo/restore', { lsn: 'FF/0', confirm: 'demo' })
+  assert.equal(beyond.status, 422, JSON.stringify(beyond.body))
+  assert.match(beyond.body.detail, /from [0-9A-F]+\/[0-9A-F]+ to [0-9A-F]+\/[0-9A-F]+ can/)
+  const restored = await restore()
+  assert.equal(Number(await present()), before, JSON.stringify(restored))
   const { instances } = (await platform.api<Cluster>('GET', '/v1/clusters/demo')).body
   assert.deepEqual(new Set(instances.map(({ timeline }) => timeline)).size, 1)
   await sql({ cluster }, 'insert into ledger values (-1)')
-  await succeed(await postWhenFree('demo/backups', { type: 'full' }))
+  // From a backup of the timeline that was left: its WAL goes on along the new one.
+  const from = { backup: start?.label, lsn: await currentLsn() }
+  await fork('after-all', from, async (forked) =>
+    assert.equal(Number(await present(forked)), before + 1),
+  )
+  const at = new Date(Date.parse(restored.started_at ?? '') - 10).toISOString()
+  const lost = await post('demo/fork', { name: 'lost', at, plan: true })
+  assert.equal(lost.status, 422, JSON.stringify(lost.body))
+  assert.match(lost.body.detail, /was taken back by a restore/)
 
+  // Again, and then all of it back: as it was before the first of the two.
+  await restore()
+  assert.equal(Number(await present()), before)
+  await succeed(await postWhenFree('demo/backups', { type: 'full' }))
   await succeed(await postWhenFree('demo/restore/undo', { confirm: 'demo' }))
-  assert.equal(await present(), after)
+  assert.equal(Number(await present()), after)
   assert.equal((await post('demo/restore/undo', { confirm: 'demo' })).status, 409)
   // Both incarnations claimed the same timeline: archiving goes on all the same.
   await succeed(await post('demo/switchover'))
   await succeed(await postWhenFree('demo/backups', { type: 'full' }))
+  await succeed(await postWhenFree('demo/restore-drills'))
+})
+
+test('a restore that failed twice keeps the data and the repository for its undo', async () => {
+  const here = await present()
+  const kept = await backups()
+  const path = await findInRepository('backup', new RegExp(`${kept[0]?.label}/backup.manifest$`))
+  const request = { backup: kept[0]?.label, confirm: 'demo' }
+  const failed: Operation[] = []
+  await rename(dirname(path), `${dirname(path)}.away`)
+  try {
+    // The second finds everything stopped, and nobody who leads.
+    for (const _ of ['first', 'second']) {
+      const operation = await finish(await postWhenFree('demo/restore', request))
+      assert.equal(operation.error?.step, 'fetch', JSON.stringify(operation.error))
+      failed.push(operation)
+    }
+  } finally {
+    await rename(`${dirname(path)}.away`, dirname(path))
+  }
+  await succeed(await postWhenFree('demo/restore/undo', { confirm: 'demo' }))
+  assert.equal(await present(), here)
+  const labels = (await backups()).map(({ label }) => label)
+  for (const { label } of kept) assert.ok(labels.includes(label), `${label} of ${labels.join()}`)
+  for (const { id } of failed) {
+    const again = await platform.api<Problem>('POST', `/v1/operations/${id}/retry`)
+    assert.equal(again.status, 409, JSON.stringify(again.body))
+  }
+  assert.equal(await present(), here)
   await succeed(await postWhenFree('demo/restore-drills'))
 })
 

@@ -42,7 +42,7 @@ const FREE_MS = 120_000
 const ROWS = 1000
 /** What is written down of each run and of each timeline, and what a policy does by itself. */
 const HISTORY = [
-  /^rows: (?:more|missing): (?:drill|restore_point|restore_undo|schedule) /,
+  /^rows: (?:more|missing): (?:drill|restore_point|restore_undo|schedule|taken_back) /,
   /^dcs: (?:more|missing): key \S+\/history$/,
 ]
 

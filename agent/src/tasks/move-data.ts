@@ -3,6 +3,8 @@ import { lstat, realpath } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { HostSpec } from '@howdah/core/host-spec.ts'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
+import type { DataMeasure } from '@howdah/core/protocol.ts'
+import { hasCode } from '../atomic-file.ts'
 import { below, type HostRoot, topOf } from '../host-root.ts'
 import { runProgram } from '../run-program.ts'
 import { TaskError } from './task-error.ts'
@@ -21,11 +23,15 @@ function dataPath(root: HostRoot, relative: string): string {
   return below(root, relative)
 }
 
+/** Throws where nobody can tell: what is not seen must not count as gone. */
 async function isThere(path: string): Promise<boolean> {
-  return await lstat(path).then(
-    () => true,
-    () => false,
-  )
+  try {
+    await lstat(path)
+    return true
+  } catch (error) {
+    if (hasCode(error, 'ENOENT') || hasCode(error, 'ENOTDIR')) return false
+    throw error
+  }
 }
 
 export async function moveData(
@@ -55,13 +61,14 @@ export async function moveData(
 export async function measureData(
   relative: string,
   { root, timeoutMs, signal }: MoveContext,
-): Promise<{ bytes: number }> {
+): Promise<DataMeasure> {
   const path = dataPath(root, relative)
-  if (!(await isThere(path))) return { bytes: 0 }
+  if (!(await isThere(path))) return { exists: false, bytes: 0 }
   const argv = ['/usr/bin/du', '--summarize', '--bytes', '--', path] as const
-  // Files come and go while it counts: what it printed is good enough.
+  // Files come and go while it counts, and then it fails: how much there is is only told.
   const text = await runProgram({ argv: [...argv], timeoutMs, signal, user: root.dropTo }).catch(
-    () => '0',
+    () => '',
   )
-  return { bytes: Number.parseInt(text, 10) || 0 }
+  const bytes = Number.parseInt(text, 10)
+  return { exists: true, bytes: Number.isSafeInteger(bytes) ? bytes : null }
 }

@@ -2,17 +2,19 @@
 // that listens nowhere, archives nothing and knows nothing of its cluster. Whoever is killed on
 // the way leaves a directory from which the same task goes on.
 import { spawn } from 'node:child_process'
-import { rm } from 'node:fs/promises'
+import { lstat, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { HOST_LAYOUT, type HostSpec } from '@howdah/core/host-spec.ts'
 import type { RecoveryReport, TaskAction } from '@howdah/core/protocol.ts'
+import { parseLsn, reasonOf, unarchivedFiles } from '@howdah/core/wal.ts'
 import { writeFileAtomic } from '../atomic-file.ts'
 import { below, type HostRoot, makeServiceDirectories } from '../host-root.ts'
 import { runProgram } from '../run-program.ts'
 import { findPostmaster } from '../sentinel/postmaster.ts'
 import { pause } from '../wake.ts'
-import { removeData } from './remove-data.ts'
+import { refuseInUse, removeData } from './remove-data.ts'
 import { type OpenRepository, withRepository } from './repository.ts'
+import { endStrayPrograms } from './stray-programs.ts'
 import { TaskError } from './task-error.ts'
 
 type RestoreAction = Extract<TaskAction, { kind: 'restore-data' }>
@@ -27,16 +29,23 @@ export interface DataContext {
   signal: AbortSignal
 }
 
+/** Patroni's copy of what the dcs held. */
+const PATRONI_SETTINGS = 'patroni.dynamic.json'
 const LOOK_MS = 100
 const STOP_TIMEOUT_MS = 60_000
 const LOG_CHARACTERS_MAX = 65_536
 const SHOWN_CHARACTERS_MAX = 1500
+/** What a history says of a timeline that was begun where the archive ended. */
+const AT_END = 'no recovery target specified'
 const AT_TARGET = 'recovery stopping at restore point'
 const NOT_REACHED = 'recovery ended before configured recovery target was reached'
 
 export async function restoreData(action: RestoreAction, context: DataContext): Promise<void> {
   const { root } = context
   const directory = below(root, action.dataDirectory)
+  // Before anything is ended there: it may be the instance itself, which was brought back
+  // meanwhile.
+  refuseInUse(action.dataDirectory, context)
   await stopStray(root, directory)
   await removeData(action.dataDirectory, context)
   await makeServiceDirectories(root, [action.dataDirectory])
@@ -45,13 +54,26 @@ export async function restoreData(action: RestoreAction, context: DataContext): 
     const options = [`--set=${action.label}`, '--type=none', `--pg1-path=${directory}`]
     await run([...options, 'restore'])
   })
+  // The source's settings as they were then, paused or strict perhaps: with an empty dcs Patroni
+  // would take them for its own.
+  await runAsService(root, ['/usr/bin/rm', '-f', '--', join(directory, PATRONI_SETTINGS)])
   // Last: without it the directory counts as one that was never restored.
   await touch(root, join(directory, 'recovery.signal'))
 }
 
-async function touch(root: HostRoot, path: string): Promise<void> {
-  const argv = ['/usr/bin/touch', '--', path] as const
-  await runProgram({ argv: [...argv], timeoutMs: 10_000, user: root.dropTo })
+async function touch(root: HostRoot, ...paths: string[]): Promise<void> {
+  await runAsService(root, ['/usr/bin/touch', '--', ...paths])
+}
+
+async function runAsService(root: HostRoot, argv: [string, ...string[]]): Promise<string> {
+  return await runProgram({ argv, timeoutMs: 10_000, user: root.dropTo })
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return await lstat(path).then(
+    () => true,
+    () => false,
+  )
 }
 
 /** One that an earlier agent started and did not live to stop. */
@@ -73,42 +95,66 @@ export async function recoverData(
   context: DataContext,
 ): Promise<RecoveryReport | null> {
   const directory = below(context.root, action.dataDirectory)
-  if (JSON.stringify(context.spec?.services ?? []).includes(`/${action.dataDirectory}`)) {
-    throw new TaskError('in-use', `${action.dataDirectory} is in use by the applied spec`)
-  }
+  refuseInUse(action.dataDirectory, context)
   await stopStray(context.root, directory)
+  await endStrayPrograms(directory)
   return await withRepository(action.repository, context, async (repository) => {
     const needs = { action, context, directory, repository }
     if (action.replica === true) return await replayAsReplica(needs)
-    const startedMs = performance.now()
-    let server = await startServer(needs, action.target)
-    let reachedEnd = action.target.kind === 'latest'
-    try {
-      if ((await server.ready()) === 'not-reached') {
-        // Nothing was committed after that time: all there is was before it.
-        reachedEnd = true
-        server = await startServer(needs, { kind: 'latest', value: '' })
-        if ((await server.ready()) === 'not-reached') throw new TaskError('', server.log())
-      }
-      const replayMs = Math.round(performance.now() - startedMs)
-      return { ...(await inspect(needs, server.log())), replayMs, reachedEnd }
-    } finally {
-      await server.stop()
-    }
+    const report = await recoverAndInspect(needs)
+    await markUnarchived(needs, report.timeline)
+    return report
   })
+}
+
+async function recoverAndInspect(recovery: Recovery): Promise<RecoveryReport> {
+  const startedMs = performance.now()
+  let server = await startServer(recovery, recovery.action.target)
+  try {
+    if ((await server.ready()) === 'not-reached') {
+      // Nothing was committed after that time: all there is was before it.
+      server = await startServer(recovery, { kind: 'latest', value: '' })
+      if ((await server.ready()) === 'not-reached') throw new TaskError('', server.log())
+    }
+    const replayMs = Math.round(performance.now() - startedMs)
+    return { ...(await inspect(recovery, server.log())), replayMs }
+  } finally {
+    await server.stop()
+  }
+}
+
+/**
+ * The instance archives them when it leads. Without the history nobody would find this timeline in
+ * the archive: a later recovery would follow the one that was left here, to its end.
+ */
+async function markUnarchived(recovery: Recovery, timeline: number): Promise<void> {
+  const { context, directory } = recovery
+  const control = await controlData(recovery)
+  const lsn = parseLsn(/^Latest checkpoint location:\s+(\S+)$/m.exec(control)?.[1] ?? '') ?? 0n
+  const names = unarchivedFiles(await readdir(join(directory, 'pg_wal')), timeline, lsn)
+  const status = join(directory, 'pg_wal', 'archive_status')
+  if (names.length === 0) return
+  await touch(context.root, ...names.map((name) => join(status, `${name}.ready`)))
+}
+
+async function controlData({ action, context, directory }: Recovery): Promise<string> {
+  const argv = [`${action.binDirectory}/pg_controldata`, '-D', directory] as [string, ...string[]]
+  return await runAsService(context.root, argv)
 }
 
 /** It ends by itself at the target; what it has is then a replica's that was shut down. */
 async function replayAsReplica(recovery: Recovery): Promise<null> {
   const { action, context, directory } = recovery
+  const [before, after] = ['recovery', 'standby'].map((name) => join(directory, `${name}.signal`))
+  // Done by an earlier run: started again, it would go past its target and wait there.
+  if (await isThere(after as string)) return null
   const server = await startServer(recovery, action.target)
   try {
     await server.reached()
   } finally {
     await server.stop()
   }
-  await touch(context.root, join(directory, 'standby.signal'))
-  await rm(join(directory, 'recovery.signal'), { force: true })
+  await runAsService(context.root, ['/usr/bin/mv', '--', before as string, after as string])
   return null
 }
 
@@ -139,11 +185,7 @@ function targetSettings({ kind, value }: Target): [string, string][] {
 /** Everything that the restored settings would say differently; they are not read at all. */
 async function settings(recovery: Recovery, target: Target, base: string): Promise<string> {
   const { action, context, directory, repository } = recovery
-  const control = await runProgram({
-    argv: [`${action.binDirectory}/pg_controldata`, '-D', directory],
-    timeoutMs: 10_000,
-    user: context.root.dropTo,
-  })
+  const control = await controlData(recovery)
   const prepared = /max_prepared_xacts setting:\s+(\d+)/.exec(control)?.[1] ?? '0'
   const fetch = [...repository.argv, '--archive-async', `--pg1-path=${directory}`, 'archive-get']
   const rows: [string, string][] = [
@@ -162,6 +204,8 @@ async function settings(recovery: Recovery, target: Target, base: string): Promi
     ['autovacuum', 'off'],
     ['shared_buffers', '64MB'],
     ['max_wal_size', '1GB'],
+    // Nothing is archived here: what it writes itself must be there for the instance to archive.
+    ['wal_keep_size', '256MB'],
     ['max_connections', '20'],
     ['timezone', 'UTC'],
     ['log_line_prefix', '%m '],
@@ -262,12 +306,14 @@ async function inspect(recovery: Recovery, log: string) {
   const { action } = recovery
   const reached = (await query(recovery, [
     {
-      text: `select timeline_id as timeline, pg_current_wal_lsn()::text as lsn
+      text: `select timeline_id as timeline, pg_current_wal_lsn()::text as lsn,
+               coalesce(pg_read_file('pg_wal/' || lpad(upper(to_hex(timeline_id)), 8, '0')
+                 || '.history', 0, 65536, true), '') as history
              from pg_control_checkpoint()`,
       params: [],
     },
-  ])) as { rows: { timeline: number; lsn: string }[] }[]
-  const { timeline = 1, lsn = '0/0' } = reached[0]?.rows[0] ?? {}
+  ])) as { rows: { timeline: number; lsn: string; history: string }[] }[]
+  const { timeline = 1, lsn = '0/0', history = '' } = reached[0]?.rows[0] ?? {}
   const rows =
     action.statements.length === 0
       ? []
@@ -277,6 +323,8 @@ async function inspect(recovery: Recovery, log: string) {
   return {
     timeline,
     lsn,
+    // Not from how this run went: an earlier one may have come to the end, and died.
+    reachedEnd: reasonOf(history) === AT_END,
     lastCommitAt: /last completed transaction was at log time ([^\n]+)/.exec(log)?.[1] ?? null,
     rows,
     damage,

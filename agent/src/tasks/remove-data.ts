@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path'
 import type { HostSpec } from '@howdah/core/host-spec.ts'
 import { below, type HostRoot, isServiceTop, topOf } from '../host-root.ts'
 import { runProgram } from '../run-program.ts'
+import { endStrayPrograms } from './stray-programs.ts'
 import { TaskError } from './task-error.ts'
 
 export interface RemovalNeeds {
@@ -23,14 +24,8 @@ export async function removeData(relative: string, needs: RemovalNeeds): Promise
     throw new TaskError('refused', `${relative} is not below data, run or log`)
   }
   const path = below(root, relative)
-  // A service that the newest spec no longer has may still be stopping, and writing.
-  if (needs.spec !== undefined && needs.spec.revision !== needs.appliedRevision) {
-    throw new TaskError('in-use', `the spec ${needs.spec.revision} is still being applied`)
-  }
-  const user = findUser(path, needs.spec)
-  if (user !== undefined) {
-    throw new TaskError('in-use', `${relative} is in use by the applied spec (${user})`)
-  }
+  refuseInUse(relative, needs)
+  await endStrayPrograms(path)
   const found = await lstat(path).catch(() => undefined)
   if (found === undefined) return
   const parent = await realpath(dirname(path))
@@ -43,6 +38,21 @@ export async function removeData(relative: string, needs: RemovalNeeds): Promise
     user: root.dropTo,
     signal: needs.signal,
   })
+}
+
+/** Throws `in-use` while the spec has, or may have, something that works there. */
+export function refuseInUse(
+  relative: string,
+  { root, spec, appliedRevision }: Pick<RemovalNeeds, 'root' | 'spec' | 'appliedRevision'>,
+): void {
+  // A service that the newest spec no longer has may still be stopping, and writing.
+  if (spec !== undefined && spec.revision !== appliedRevision) {
+    throw new TaskError('in-use', `the spec ${spec.revision} is still being applied`)
+  }
+  const user = findUser(below(root, relative), spec)
+  if (user !== undefined) {
+    throw new TaskError('in-use', `${relative} is in use by the applied spec (${user})`)
+  }
 }
 
 /** What mentions the path or something below it; a longer name that starts alike does not count. */

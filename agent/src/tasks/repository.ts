@@ -8,6 +8,7 @@ import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 import type { RepositoryAccess, TaskAction } from '@howdah/core/protocol.ts'
 import {
   type ArchiveInventory,
+  parseHistoryName,
   parseSegmentName,
   rangesOf,
   SEGMENT_BYTES,
@@ -215,12 +216,15 @@ export async function listArchive(
  */
 function summarize(listed: Record<string, { size?: number }>): ArchiveInventory {
   let bytes = 0
+  const histories: number[] = []
   const segments = Object.entries(listed).flatMap(([path, { size }]) => {
     bytes += size ?? 0
     const name = path.slice(path.lastIndexOf('/') + 1)
+    const history = parseHistoryName(name)
+    if (history !== undefined) histories.push(history)
     const match = /^([0-9A-F]{24})-[0-9a-f]{40}(\.[a-z0-9]+)?$/.exec(name)
     const segment = match === null ? undefined : parseSegmentName(match[1] as string)
     return segment === undefined ? [] : [segment]
   })
-  return { ranges: rangesOf(segments), segments: segments.length, bytes }
+  return { ranges: rangesOf(segments), histories, segments: segments.length, bytes }
 }

@@ -98,8 +98,12 @@ async function runBackupAction(
   limits: ActionLimits,
 ): Promise<unknown> {
   const { root } = context
-  const spec = context.spec()
-  const appliedRevision = context.appliedRevision()
+  // Read when the task's turn has come: while it waited for another, the spec may have changed.
+  const state = () => ({
+    root,
+    spec: context.spec(),
+    appliedRevision: context.appliedRevision(),
+  })
   switch (action.kind) {
     case 'pgbackrest':
       return await runPgbackrest(action, { root, ...limits })
@@ -111,17 +115,17 @@ async function runBackupAction(
       return await pushSegments(action, { root, ...limits })
     case 'restore-data':
       return await context.exclusive.run(ownerOf(action.dataDirectory), limits.signal, (signal) =>
-        restoreData(action, { ...limits, root, spec, appliedRevision, signal }),
+        restoreData(action, { ...limits, ...state(), signal }),
       )
     case 'recover-data':
       return await context.exclusive.run(ownerOf(action.dataDirectory), limits.signal, (signal) =>
-        recoverData(action, { ...limits, root, spec, appliedRevision, signal }),
+        recoverData(action, { ...limits, ...state(), signal }),
       )
     case 'measure-data':
-      return await measureData(action.path, { root, spec, ...limits })
+      return await measureData(action.path, { ...state(), ...limits })
     case 'move-data':
       return await context.exclusive.run(ownerOf(action.from), limits.signal, (signal) =>
-        moveData(action, { ...limits, root, spec, signal }),
+        moveData(action, { ...limits, ...state(), signal }),
       )
     default:
       throw new Error(`BUG: unknown action ${JSON.stringify(action satisfies never)}`)

@@ -53,7 +53,7 @@ function accepted(started: { operation: unknown; headers: Record<string, string>
 }
 
 /** A paused cluster is left alone by everything that would move its leader. */
-function refuseInMaintenance(cluster: ClusterRow): void {
+export function refuseInMaintenance(cluster: ClusterRow): void {
   if (cluster.spec.maintenance) {
     throw new HowdahError('wrong-state', `cluster ${cluster.name} is paused: resume it first`)
   }

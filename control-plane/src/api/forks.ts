@@ -8,12 +8,18 @@ import {
 } from '@howdah/core/contract/backups.ts'
 import { ResourceRef } from '@howdah/core/contract/resource.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
-import { planRecovery, type RecoveryPlan, type WantedTarget } from '@howdah/core/recovery-plan.ts'
+import {
+  type ArchivedEnd,
+  planRecovery,
+  type RecoveryPlan,
+  type WantedTarget,
+} from '@howdah/core/recovery-plan.ts'
 import { generatePassword } from '@howdah/core/scram.ts'
 import { describeRange, parseLsn, segmentOf } from '@howdah/core/wal.ts'
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import { type ArchiveStatus, isOnHistory, parseStatus } from '../backups/archive-status.ts'
+import { type ArchiveStatus, isOnHistory } from '../backups/archive-status.ts'
+import { archivedEnd, recoveryEnd, statusOf } from '../backups/recovery-end.ts'
 import { assignRepository } from '../backups/repository-access.ts'
 import { describePlan } from '../backups/restore-plan.ts'
 import { showCluster } from '../clusters/cluster-view.ts'
@@ -27,10 +33,12 @@ import {
 } from '../db/backups.ts'
 import { insertCluster } from '../db/clusters.ts'
 import { activeStanza, findStanzas } from '../db/repositories.ts'
+import { listTakenBack } from '../db/restore-undo.ts'
 import { ensureSecret } from '../db/secrets.ts'
 import { DEFAULT_DATABASE, DEFAULT_ROLE } from '../operations/create-cluster.ts'
 import { type ForkInput, forkCluster } from '../operations/fork-cluster.ts'
 import type { Platform } from '../operations/operation.ts'
+import type { RecoveryInput } from '../operations/recover-steps.ts'
 import type { Api } from './app.ts'
 import { requireBackedUp } from './backups.ts'
 import { requireAvailable } from './cluster-contents.ts'
@@ -40,18 +48,28 @@ import { etag, mutate } from './mutation.ts'
 const Params = Type.Object({ cluster: ResourceRef })
 const tags = ['backups']
 
+export type PlannedRecovery = RecoveryPlan<BackupRow> & { archived: ArchivedEnd }
+
+/** Throws `outside-window` where the target cannot be reached, with what can. */
 export async function planFor(
+  platform: Platform,
   db: Queryable,
   clusterId: string,
   wanted: WantedTarget,
-): Promise<RecoveryPlan<BackupRow>> {
-  const status = parseStatus((await activeStanza(db, clusterId))?.status)
+): Promise<PlannedRecovery> {
+  const status = await statusOf(db, clusterId)
+  const archived = archivedEnd(status)
   const all = await listBackups(db, clusterId)
   const backups = all.filter((row) => wanted.backup !== undefined || isOnHistory(row, status))
   const restorePoints = await listRestorePoints(db, clusterId)
-  const plan = planRecovery(backups, wanted, { restorePoints, nowMs: Date.now() })
+  const plan = planRecovery(backups, wanted, {
+    restorePoints,
+    nowMs: Date.now(),
+    end: await recoveryEnd(platform, clusterId, wanted, archived),
+    takenBack: await listTakenBack(db, clusterId),
+  })
   refuseGap(plan, status)
-  return plan
+  return { ...plan, archived }
 }
 
 /** Where the target's place in WAL is known, a hole on the way there is, too. */
@@ -67,12 +85,13 @@ function refuseGap(plan: RecoveryPlan<BackupRow>, status: ArchiveStatus | undefi
   throw new HowdahError('outside-window', `${said}: ${describeRange(gap)}`)
 }
 
-export function recoveryInput(clusterId: string, plan: RecoveryPlan<BackupRow>) {
+export function recoveryInput(clusterId: string, plan: PlannedRecovery): RecoveryInput {
   return {
     stanza: { cluster_id: clusterId, repository_id: plan.backup.repository_id },
     label: plan.backup.label,
     sizeBytes: plan.backup.info.size_bytes,
     target: plan.target,
+    archived: plan.archived,
   }
 }
 
@@ -97,7 +116,7 @@ function registerFork({ app, platform }: Api): void {
     (request, reply) =>
       mutate(platform, request, reply, async (tx) => {
         const source = await requireBackedUp(tx, request.params.cluster)
-        const plan = await planFor(tx, source.id, request.body)
+        const plan = await planFor(platform, tx, source.id, request.body)
         if (request.body.plan === true) {
           return { status: 200, body: await describePlan(tx, source.id, plan) }
         }
@@ -111,7 +130,7 @@ async function startFork(
   tx: Queryable,
   request: FastifyRequest,
   source: Awaited<ReturnType<typeof requireBackedUp>>,
-  plan: RecoveryPlan<BackupRow>,
+  plan: PlannedRecovery,
 ) {
   const body = request.body as ForkRequest
   const stanza = (await findStanzas(tx, source.id)).find(
@@ -143,7 +162,6 @@ async function startFork(
   const input: ForkInput = {
     ...recoveryInput(source.id, plan),
     sourceId: isThere ? source.id : null,
-    archivedLsn: parseStatus(stanza.status)?.archivedLsn ?? null,
   }
   const title = `fork ${source.name} as ${row.name}, to ${plan.said}`
   const started = await startOperation(tx, request, forkCluster, row, title, input)

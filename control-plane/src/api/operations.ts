@@ -128,7 +128,7 @@ function registerCancel({ app, platform, operations }: Api): void {
   )
 }
 
-function registerRetry({ app, platform }: Api): void {
+function registerRetry({ app, platform, operations }: Api): void {
   app.post(
     '/v1/operations/:operation/retry',
     {
@@ -146,7 +146,13 @@ function registerRetry({ app, platform }: Api): void {
         if (row.state !== 'failed') {
           throw new HowdahError('not-retryable', `${row.title} has not failed: ${row.state}`)
         }
-        if (row.cluster_id !== null) await refuseSecond(tx, row.cluster_id, row.lane)
+        if (row.cluster_id !== null) {
+          await refuseSecond(tx, row.cluster_id, row.lane)
+          const succeeded = (await listSteps(tx, [row.id])).filter((s) => s.state === 'succeeded')
+          const retry = { operationId: row.id, clusterId: row.cluster_id }
+          const done = new Set(succeeded.map(({ name }) => name))
+          await operations.get(row.kind)?.beforeRetry?.(tx, { ...retry, done })
+        }
         await resetForRetry(tx, row)
         return { status: 202, body: await show(tx, row.id) }
       }),

@@ -6,13 +6,27 @@ import { ResourceRef } from '@howdah/core/contract/resource.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
 import { Type } from 'typebox'
 import { describePlan } from '../backups/restore-plan.ts'
-import { type ClusterRow, lockCluster, setClusterState } from '../db/clusters.ts'
+import { hostsById, refuseAway } from '../clusters/cluster-view.ts'
+import type { Queryable } from '../database.ts'
+import {
+  type ClusterRow,
+  listGateways,
+  listInstances,
+  lockCluster,
+  setClusterState,
+} from '../db/clusters.ts'
 import { refuseSecond } from '../db/operations.ts'
-import { findUndo } from '../db/restore-undo.ts'
-import { restoreCluster } from '../operations/restore-cluster.ts'
+import { claimUndo, findUndo } from '../db/restore-undo.ts'
+import { lackingRoom } from '../operations/first-instance.ts'
+import {
+  type RestoreInput,
+  requireRestorable,
+  restoreCluster,
+} from '../operations/restore-cluster.ts'
 import { undoRestore } from '../operations/undo-restore.ts'
 import type { Api } from './app.ts'
 import { requireRepository } from './backups.ts'
+import { refuseInMaintenance } from './cluster-actions.ts'
 import { requireCluster, startOperation } from './clusters.ts'
 import { planFor, recoveryInput } from './forks.ts'
 import { mutate } from './mutation.ts'
@@ -23,17 +37,30 @@ const Confirmation = Type.Object(
   { additionalProperties: false },
 )
 const tags = ['backups']
-/** One that is broken may be restored just as well: that is what restores are for. */
-const RESTORABLE: readonly string[] = ['available', 'degraded', 'updating', 'failed']
 
 function requireConfirmed(cluster: ClusterRow, confirm: string | undefined): void {
   if (confirm === cluster.name) return
   throw new HowdahError('confirmation-missing', `confirm must be ${cluster.name}`)
 }
 
-function requireRestorable(cluster: ClusterRow): void {
-  if (RESTORABLE.includes(cluster.state)) return
-  throw new HowdahError('wrong-state', `cluster ${cluster.name} is ${cluster.state}`)
+/** Before anything is stopped: what would keep a restore from coming to its end. */
+async function refuseImpossible(
+  db: Queryable,
+  cluster: ClusterRow,
+  sizeBytes: number,
+): Promise<void> {
+  refuseInMaintenance(cluster)
+  const hosts = await hostsById(db)
+  const instances = await listInstances(db, cluster.id)
+  refuseAway(hosts, [...instances, ...(await listGateways(db, cluster.id))])
+  // What an earlier restore has made is removed, and not kept besides.
+  if ((await findUndo(db, cluster.id)) !== undefined) return
+  const used = new Set(instances.map(({ host_id }) => host_id))
+  const lacking = lackingRoom(
+    [...hosts.values()].filter(({ id }) => used.has(id)),
+    sizeBytes,
+  )
+  if (lacking !== undefined) throw new HowdahError('no-capacity', lacking)
 }
 
 export function registerRestores({ app, platform }: Api): void {
@@ -52,7 +79,8 @@ export function registerRestores({ app, platform }: Api): void {
     (request, reply) =>
       mutate(platform, request, reply, async (tx) => {
         const found = await requireCluster(tx, request.params.cluster)
-        const plan = await planFor(tx, found.id, request.body)
+        const plan = await planFor(platform, tx, found.id, request.body)
+        await refuseImpossible(tx, found, plan.backup.info.size_bytes)
         if (request.body.plan === true) {
           return { status: 200, body: await describePlan(tx, found.id, plan) }
         }
@@ -62,7 +90,11 @@ export function registerRestores({ app, platform }: Api): void {
         await requireRepository(tx, cluster)
         await refuseSecond(tx, cluster.id, 'backup')
         const title = `restore ${cluster.name} to ${plan.said}`
-        const input = recoveryInput(cluster.id, plan)
+        const input: RestoreInput = {
+          ...recoveryInput(cluster.id, plan),
+          was: cluster.state,
+          at: plan.at ?? null,
+        }
         const started = await startOperation(tx, request, restoreCluster, cluster, title, input)
         await setClusterState(tx, cluster.id, 'restoring', title)
         return { status: 202, headers: started.headers, body: { operation: started.operation } }
@@ -86,12 +118,14 @@ export function registerRestores({ app, platform }: Api): void {
         const cluster = (await lockCluster(tx, found.id)) as ClusterRow
         requireConfirmed(cluster, request.body.confirm)
         requireRestorable(cluster)
+        refuseInMaintenance(cluster)
         if ((await findUndo(tx, cluster.id)) === undefined) {
           throw new HowdahError('wrong-state', `${cluster.name} has no restore to undo`)
         }
         await refuseSecond(tx, cluster.id, 'backup')
         const title = `undo the restore of ${cluster.name}`
         const started = await startOperation(tx, request, undoRestore, cluster, title, {})
+        await claimUndo(tx, cluster.id, started.operation.id)
         await setClusterState(tx, cluster.id, 'restoring', title)
         return { status: 202, headers: started.headers, body: { operation: started.operation } }
       }),

@@ -1,8 +1,7 @@
-// Proves what is made of history files and of the timelines that a restore has left.
+// Proves what is made of history files.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { formatLsn } from '@howdah/core/wal.ts'
-import { timelinePaths } from '../operations/undo-restore.ts'
 import { parseHistory } from './archive-look.ts'
 import { isOnHistory } from './archive-status.ts'
 
@@ -26,23 +25,4 @@ test('a backup that was taken after its timeline was left is on no history', () 
   assert.equal(isOnHistory(taken(1, '0/8000000'), status), false)
   assert.equal(isOnHistory(taken(3, '0/9000000'), status), true)
   assert.equal(isOnHistory(taken(1, '0/8000000'), undefined), true)
-})
-
-test('what an undo removes is every later timeline, and nothing of the earlier ones', () => {
-  const inventory = {
-    segments: 0,
-    bytes: 0,
-    ranges: [
-      { timeline: 1, first: 1, last: 300 },
-      { timeline: 2, first: 255, last: 256 },
-      { timeline: 3, first: 256, last: 257 },
-    ],
-  }
-  assert.deepEqual(timelinePaths(inventory, 1).sort(), [
-    '00000002.history',
-    '0000000200000000',
-    '0000000200000001',
-    '00000003.history',
-    '0000000300000001',
-  ])
 })

@@ -2,6 +2,7 @@
 
 import { clusterHealth, type ObservedInstance } from '@howdah/core/cluster-health.ts'
 import type { Cluster, Endpoint, Instance } from '@howdah/core/contract/clusters.ts'
+import { HowdahError } from '@howdah/core/errors.ts'
 import { summarizeFailovers } from '@howdah/core/failovers.ts'
 import type { PatroniStatus, ServiceStatus } from '@howdah/core/protocol.ts'
 import { judgeReadiness } from '@howdah/core/readiness.ts'
@@ -86,6 +87,15 @@ function endpointsOf(
       endpoint('stats', stats),
     ]
   })
+}
+
+/** Throws `host-away` where a host of these instances and gateways does not answer. */
+export function refuseAway(
+  hosts: ReadonlyMap<string, HostRow>,
+  parts: readonly { host_id: string }[],
+): void {
+  const away = silentHosts(hosts, parts)
+  if (away.length > 0) throw new HowdahError('host-away', `not heard of: ${away.join(', ')}`)
 }
 
 function silentHosts(

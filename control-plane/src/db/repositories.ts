@@ -208,11 +208,13 @@ export async function deleteStanza(
   const key = [stanza.cluster_id, stanza.repository_id]
   await tx.query('delete from backup where cluster_id = $1 and repository_id = $2', key)
   await tx.query('delete from stanza where cluster_id = $1 and repository_id = $2', key)
-  await tx.query(
-    `delete from restore_point where cluster_id = $1
-       and not exists (select from stanza where stanza.cluster_id = $1)`,
-    [stanza.cluster_id],
-  )
+  for (const table of ['restore_point', 'taken_back']) {
+    await tx.query(
+      `delete from ${table} where cluster_id = $1
+         and not exists (select from stanza where stanza.cluster_id = $1)`,
+      [stanza.cluster_id],
+    )
+  }
 }
 
 /** What was seen of it no longer holds: it is looked at anew. */

@@ -54,6 +54,10 @@ export async function readSecrets(
   return new Map(rows.map((row) => [row.name, sealer.open(purpose(owner, row.name), row.sealed)]))
 }
 
+export async function deleteSecret(db: Queryable, owner: string, name: string): Promise<void> {
+  await db.query('delete from secret where owner = $1 and name = $2', [owner, name])
+}
+
 export async function deleteSecrets(db: Queryable, owner: string): Promise<void> {
   await db.query('delete from secret where owner = $1', [owner])
 }

@@ -45,10 +45,13 @@ export const BRING_UP_STEPS: readonly StepPlan[] = [
   { name: 'mark-available', title: 'marks the cluster available' },
 ]
 
-/** `isNew`: there are no data yet, so it does not matter which instance is the first to lead. */
+/**
+ * `isNew`: there are no data yet, so it does not matter which instance is the first to lead.
+ * `withoutAway`: the cluster is available without what is on hosts that are away.
+ */
 export async function bringUp<Input>(
   { step }: Pick<OperationContext<Input>, 'step'>,
-  { isNew }: { isNew: boolean },
+  { isNew, withoutAway = false }: { isNew: boolean; withoutAway?: boolean },
   prepareDatabase: (step: StepContext) => Promise<void>,
 ): Promise<void> {
   await step('prepare-dcs', prepareDcs)
@@ -63,8 +66,10 @@ export async function bringUp<Input>(
   })
   // Before the wait, which would only wait without it.
   await step('prepare-backups', prepareBackups)
-  await step('wait-replicas', (context) => waitReplicas(context))
-  await step('verify-write', verifyWrite)
+  await step('wait-replicas', (context) =>
+    waitReplicas(context, REPLICAS_TIMEOUT_MS, { withoutAway }),
+  )
+  await step('verify-write', (context) => verifyWrite(context, { withoutAway }))
   await step('mark-available', ({ database, clusterId }) =>
     database.transaction(async (tx) => {
       await setClusterState(tx, clusterId, 'available', '')
@@ -253,11 +258,14 @@ async function preparePlatformRoles(step: StepContext): Promise<void> {
 export async function waitReplicas(
   step: StepContext,
   timeoutMs = REPLICAS_TIMEOUT_MS,
+  { withoutAway = false } = {},
 ): Promise<void> {
   await step.until(await reportTopics(step), timeoutMs, async () => {
     const hosts = await hostsById(step.database)
     const cluster = await findCluster(step.database, step.clusterId)
-    const instances = await listInstances(step.database, step.clusterId)
+    const instances = (await listInstances(step.database, step.clusterId)).filter(
+      ({ host_id }) => !withoutAway || hosts.get(host_id)?.online === true,
+    )
     const observed = observe(hosts, instances)
     const following = observed.filter(isFollowing)
     const replicas = instances.length - 1
@@ -275,11 +283,12 @@ export async function waitReplicas(
   })
 }
 
-async function verifyWrite(step: StepContext): Promise<void> {
+async function verifyWrite(step: StepContext, { withoutAway = false }): Promise<void> {
   const secrets = await readSecrets(step.database, step.sealer, step.clusterId)
   for (const gateway of await listGateways(step.database, step.clusterId)) {
     await step.until(await reportTopics(step), WRITE_TIMEOUT_MS, async () => {
       const hosts = await hostsById(step.database)
+      if (withoutAway && hosts.get(gateway.host_id)?.online !== true) return true
       if (!isGatewayReady(hosts, gateway)) {
         await step.say(`${gateway.name} is not ready yet`)
         return undefined

@@ -116,13 +116,15 @@ async function fail({ platform, row, definition }: Run, error: unknown): Promise
       if (row.cluster_id !== null) {
         await definition.failed?.(platform, row.cluster_id, detail)
       }
-      await platform.database.transaction((tx) =>
-        setOperationState(tx, row, {
+      await platform.database.transaction(async (tx) => {
+        // An agent that was silent must not begin them when it is back: what they were for is over.
+        await abandonTasks(tx, row.id)
+        await setOperationState(tx, row, {
           state: 'failed',
           message: `${row.title}: failed: ${detail}`,
           error: { code, detail, hint: ERRORS[code].hint, step: failed?.name ?? '' },
-        }),
-      )
+        })
+      })
     },
     { name: 'fail' },
   )

@@ -4,7 +4,7 @@
 import { HowdahError } from '@howdah/core/errors.ts'
 import type { Changes } from '../changes.ts'
 import type { Config } from '../config.ts'
-import type { Database } from '../database.ts'
+import type { Database, Queryable } from '../database.ts'
 import type { Lane } from '../db/operations.ts'
 import type { Faults } from '../faults.ts'
 import type { Log } from '../log.ts'
@@ -63,6 +63,14 @@ export interface OperationDefinition<Input = unknown> {
    * Steps that undo a cancelled run. Without them the operation cannot be cancelled once it runs.
    */
   undo?: { steps: readonly StepPlan[]; run(operation: OperationContext<Input>): Promise<void> }
+  /**
+   * In the transaction that has a failed operation tried again: throws where what it would go on
+   * with is no longer there. `done`: its steps that stay done.
+   */
+  beforeRetry?(
+    tx: Queryable,
+    retry: { operationId: string; clusterId: string; done: ReadonlySet<string> },
+  ): Promise<void>
   /** After a failed step: leaves the cluster in a state that says so. Must be idempotent. */
   failed?(platform: Platform, clusterId: string, reason: string): Promise<void>
 }

@@ -1,14 +1,20 @@
 // Owns the steps that fetch a backup to a host and replay it there: shared by forks, restores in
 // place and drills. What is fetched belongs to nobody until it is whole: the directory is in no
 // host's spec.
-import { HowdahError } from '@howdah/core/errors.ts'
+import { describeError, HowdahError } from '@howdah/core/errors.ts'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
-import type { RecoveryReport } from '@howdah/core/protocol.ts'
-import type { RecoveryTarget } from '@howdah/core/recovery-plan.ts'
+import type { DataMeasure, RecoveryReport, TaskAction, TaskResult } from '@howdah/core/protocol.ts'
+import {
+  type ArchivedEnd,
+  archivedFloor,
+  mayLackNewest,
+  type RecoveryTarget,
+} from '@howdah/core/recovery-plan.ts'
 import { PLATFORM_ROLES } from '@howdah/core/render/model.ts'
 import { parseLsn } from '@howdah/core/wal.ts'
 import { accessOn, loadStanza, placeOn } from '../backups/repository-access.ts'
-import { runOnLeader, type Statement, statement } from '../clusters/leader-sql.ts'
+import { findLeader, runOnLeader, type Statement, statement } from '../clusters/leader-sql.ts'
+import { listBackups } from '../db/backups.ts'
 import type { HostRow } from '../db/hosts.ts'
 import { findStanzas, type StanzaRow } from '../db/repositories.ts'
 import { askAgent } from './agent-task.ts'
@@ -18,6 +24,9 @@ import type { StepContext } from './operation.ts'
 const DAY_MS = 24 * 3_600_000
 const ARCHIVED_TIMEOUT_MS = 60_000
 const MEASURE_TIMEOUT_MS = 10_000
+/** A spec is applied sooner: what is in use for longer is so on purpose. */
+const BUSY_MS_MAX = 300_000
+const NOTHING_ARCHIVED: ArchivedEnd = { lsn: null, at: null }
 /** Somebody else works on it: an earlier run of this very step, whose end is waited for. */
 const BUSY = new Set(['pgbackrest-050', 'in-use'])
 
@@ -27,6 +36,16 @@ export interface RecoveryInput {
   label: string
   sizeBytes: number
   target: RecoveryTarget
+  /** How far the archive went when it was last looked at; drills ask for no moment. */
+  archived?: ArchivedEnd
+}
+
+/** What a replay must reach, so that nothing is missing. */
+export interface MustReach {
+  /** With a replay to the end of the archive; null when nobody knows. */
+  minimumLsn: string | null
+  /** The target itself: that the archive ends before it proves nothing. */
+  target?: boolean
 }
 
 export interface RecoveryPlaceOnHost {
@@ -47,14 +66,38 @@ async function replayAccessAt(step: StepContext, input: RecoveryInput, at: Recov
   const { database, sealer } = step
   const repository = await loadStanza(database, sealer, input.stanza)
   const stanzas = await findStanzas(database, input.stanza.cluster_id)
-  const isOwn = (row: StanzaRow) => row.repository_id === input.stanza.repository_id
-  const ownMs = stanzas.find(isOwn)?.created_at.getTime() ?? 0
-  const later = stanzas
-    .filter((row) => !isOwn(row) && row.created_at.getTime() > ownMs)
-    .sort((a, b) => b.created_at.getTime() - a.created_at.getTime())[0]
+  const filled = (await listBackups(database, input.stanza.cluster_id)).map(
+    ({ repository_id }) => repository_id,
+  )
+  const later = laterStanza(stanzas, filled, input)
   const place = placeOn(at.host, at.name, at.port)
   if (later === undefined) return accessOn(repository, place)
   return accessOn({ ...repository, second: await loadStanza(database, sealer, later) }, place)
+}
+
+/**
+ * The place in which WAL goes on after that of the backup. One that was given up, or has no backup
+ * yet, holds nothing that the other lacks, and would stand in the way where it does not answer.
+ */
+export function laterStanza<
+  Row extends Pick<StanzaRow, 'repository_id' | 'created_at' | 'retired_at' | 'expires_at'>,
+>(
+  stanzas: readonly Row[],
+  filled: readonly string[],
+  { stanza, target }: Pick<RecoveryInput, 'stanza' | 'target'>,
+  nowMs = Date.now(),
+): Row | undefined {
+  const own = stanzas.find(({ repository_id }) => repository_id === stanza.repository_id)
+  if (target.kind === 'immediate') return undefined
+  const endMs = target.kind === 'time' ? Date.parse(target.value) : Number.POSITIVE_INFINITY
+  const covers = (row: Row) => (row.retired_at?.getTime() ?? Number.POSITIVE_INFINITY) >= endMs
+  if (own !== undefined && endMs < Number.POSITIVE_INFINITY && covers(own)) return undefined
+  const later = stanzas
+    .filter((row) => row.created_at.getTime() > (own?.created_at.getTime() ?? 0))
+    .filter((row) => row.expires_at === null || row.expires_at.getTime() > nowMs)
+    .filter((row) => filled.includes(row.repository_id))
+    .sort((a, b) => a.created_at.getTime() - b.created_at.getTime())
+  return later.find((row) => endMs < Number.POSITIVE_INFINITY && covers(row)) ?? later.at(-1)
 }
 
 const directoryOf = (at: RecoveryPlaceOnHost) => `${HOST_LAYOUT.data}/${at.name}/pgdata`
@@ -67,37 +110,51 @@ export async function fetchBackup(
 ): Promise<void> {
   const repository = await accessAt(step, input, at)
   const progress = makeProgress('fetched')
-  await step.until([], DAY_MS, async () => {
-    const request = {
-      hostId: at.host.id,
-      operationId: step.operationId,
-      timeoutMs: DAY_MS,
-      action: {
-        kind: 'restore-data' as const,
-        repository,
-        dataDirectory: directoryOf(at),
-        label: input.label,
-      },
-    }
-    const result = await askWithProgress(step, request, async () => {
-      const { bytes } = await measure(step, at)
-      await step.say(progress(bytes, input.sizeBytes))
-    })
-    if (result.ok) return true
-    if (!BUSY.has(result.errorCode)) throw new HowdahError('repository-failed', result.error)
-    await step.say(result.error)
-    return undefined
+  const action = {
+    kind: 'restore-data' as const,
+    repository,
+    dataDirectory: directoryOf(at),
+    label: input.label,
+  }
+  const result = await askWhenFree(step, at, action, async () => {
+    const bytes = await measure(step, at)
+    if (bytes !== null) await step.say(progress(bytes, input.sizeBytes))
   })
+  if (!result.ok) throw failureOf(result, result.error)
   await step.say(progress(input.sizeBytes, input.sizeBytes))
 }
 
-async function measure(step: StepContext, at: RecoveryPlaceOnHost): Promise<{ bytes: number }> {
+/** As long as it takes; asked again while something that ends by itself is in the way. */
+async function askWhenFree(
+  step: StepContext,
+  at: RecoveryPlaceOnHost,
+  action: TaskAction,
+  look: () => Promise<void> = async () => undefined,
+): Promise<TaskResult> {
+  const { operationId } = step
+  const request = { hostId: at.host.id, operationId, timeoutMs: DAY_MS, action }
+  const startedMs = Date.now()
+  return await step.until([], DAY_MS, async () => {
+    const result = await askWithProgress(step, request, look)
+    const isBusy = !result.ok && BUSY.has(result.errorCode)
+    if (!isBusy || Date.now() - startedMs > BUSY_MS_MAX) return result
+    await step.say(result.error)
+    return undefined
+  })
+}
+
+/** Only what the program said is about the repository; that a host is away is not. */
+function failureOf({ errorCode }: TaskResult, said: string): HowdahError {
+  return new HowdahError(errorCode === 'host-silent' ? 'task-lost' : 'repository-failed', said)
+}
+
+async function measure(step: StepContext, at: RecoveryPlaceOnHost): Promise<number | null> {
   const result = await askAgent(step, {
     hostId: at.host.id,
     timeoutMs: MEASURE_TIMEOUT_MS,
     action: { kind: 'measure-data', path: directoryOf(at) },
   })
-  return result.ok ? (result.value as { bytes: number }) : { bytes: 0 }
+  return result.ok ? (result.value as DataMeasure).bytes : null
 }
 
 /** Replays up to the target and runs the statements there. */
@@ -105,22 +162,15 @@ export async function replay(
   step: StepContext,
   input: RecoveryInput,
   at: RecoveryPlaceOnHost,
-  then: { statements: Statement[]; amcheck: boolean; minimumLsn: string | null },
+  then: { statements: Statement[]; amcheck: boolean } & MustReach,
 ): Promise<RecoveryReport> {
   await step.say('replays')
-  const result = await askAgent(step, {
-    hostId: at.host.id,
-    operationId: step.operationId,
-    timeoutMs: DAY_MS,
-    action: {
-      ...(await recoverAction(step, input, at)),
-      statements: then.statements,
-      amcheck: then.amcheck,
-    },
-  })
-  if (!result.ok) throw new HowdahError('repository-failed', lastLines(result.error))
+  const { statements, amcheck } = then
+  const action = { ...(await recoverAction(step, input, at)), statements, amcheck }
+  const result = await askWhenFree(step, at, action)
+  if (!result.ok) throw failureOf(result, lastLines(result.error))
   const report = result.value as RecoveryReport
-  refuseTooEarly(report, then.minimumLsn)
+  refuseTooEarly(report, then)
   await step.say(
     `replayed to ${report.lsn}, timeline ${report.timeline}, in ${report.replayMs} ms` +
       (report.lastCommitAt === null ? '' : `; last commit ${report.lastCommitAt}`),
@@ -135,13 +185,9 @@ export async function replayAsReplica(
   at: RecoveryPlaceOnHost,
 ): Promise<void> {
   await step.say('replays')
-  const result = await askAgent(step, {
-    hostId: at.host.id,
-    operationId: step.operationId,
-    timeoutMs: DAY_MS,
-    action: { ...(await recoverAction(step, input, at)), replica: true },
-  })
-  if (!result.ok) throw new HowdahError('repository-failed', lastLines(result.error))
+  const action = { ...(await recoverAction(step, input, at)), replica: true }
+  const result = await askWhenFree(step, at, action)
+  if (!result.ok) throw failureOf(result, lastLines(result.error))
 }
 
 async function recoverAction(step: StepContext, input: RecoveryInput, at: RecoveryPlaceOnHost) {
@@ -162,12 +208,20 @@ async function recoverAction(step: StepContext, input: RecoveryInput, at: Recove
  * Replay ends where WAL is missing just as it ends where there is no more: only what was known to
  * be archived tells one from the other.
  */
-function refuseTooEarly(report: RecoveryReport, minimumLsn: string | null): void {
-  const minimum = parseLsn(minimumLsn ?? '')
+export function refuseTooEarly(
+  report: Pick<RecoveryReport, 'lsn' | 'reachedEnd' | 'lastCommitAt'>,
+  must: MustReach,
+): void {
+  if (!report.reachedEnd) return
+  const minimum = parseLsn(must.minimumLsn ?? '')
   const reached = parseLsn(report.lsn)
-  if (!report.reachedEnd || minimum === undefined || reached === undefined) return
-  if (reached >= minimum) return
-  const said = `replay ended at ${report.lsn}, before ${minimumLsn}: WAL is missing`
+  if (minimum !== undefined && reached !== undefined && reached < minimum) {
+    const said = `replay ended at ${report.lsn}, before ${must.minimumLsn}: WAL is missing`
+    throw new HowdahError('repository-failed', said)
+  }
+  if (must.target !== true) return
+  const last = report.lastCommitAt === null ? '' : `, with the commit of ${report.lastCommitAt}`
+  const said = `the archive ends at ${report.lsn}${last}, before that moment: WAL is missing`
   throw new HowdahError('repository-failed', said)
 }
 
@@ -182,9 +236,40 @@ function lastLines(text: string): string {
 }
 
 /**
- * Has the WAL that the source wrote up to now archived, so that it can be replayed. A source that
- * is gone or does not answer has archived what it has: that is said, and nothing waits. Returns
- * the LSN that a replay to the end must reach.
+ * Has the source archive what it wrote last, and returns what a replay must reach then. Where that
+ * fails, the recovery goes on only if its target needs none of it: before anything is stopped or
+ * fetched, `outside-window` says how far the archive goes. `sourceId`: null when the source is
+ * gone.
+ */
+export async function reachOfArchive(
+  step: StepContext,
+  { target, archived = NOTHING_ARCHIVED }: RecoveryInput,
+  sourceId: string | null,
+): Promise<MustReach> {
+  const minimumLsn = archivedFloor(archived)
+  if (sourceId === null) {
+    await step.say('the source is gone: what it archived is there')
+    return { minimumLsn }
+  }
+  try {
+    return { minimumLsn: await archivePresent(step, sourceId) }
+  } catch (error) {
+    const leads = (await findLeader(step, sourceId)) !== undefined
+    const why = describeError(error)
+    if (!mayLackNewest(target, archived, leads)) {
+      const end =
+        archived.at === null ? 'nothing was' : `up to ${archived.at} (${archived.lsn}) was`
+      const said = `the newest WAL cannot be archived, ${end}: ${why}`
+      throw new HowdahError('outside-window', said, { cause: error })
+    }
+    await step.say(`goes on with what is archived: ${why}`)
+    return { minimumLsn, target: leads && target.kind === 'time' }
+  }
+}
+
+/**
+ * Has the WAL that the source wrote up to now archived, so that it can be replayed. Throws where
+ * that is not done within a minute. Returns the LSN that a replay to the end must reach.
  */
 export async function archivePresent(step: StepContext, sourceId: string): Promise<string> {
   const source = { ...step, clusterId: sourceId }

@@ -1,27 +1,61 @@
 // Takes a cluster back to a moment, in place: clients are refused meanwhile, and what there was is
-// set aside on each host until the undo window ends.
+// set aside on each host until the undo window ends. What could fail for reasons outside is tried
+// before anything is stopped.
 import { describeError, HowdahError } from '@howdah/core/errors.ts'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
-import type { TaskAction } from '@howdah/core/protocol.ts'
-import { hostsById, leaderOf, patroniOf } from '../clusters/cluster-view.ts'
-import { type InstanceRow, listInstances, setClusterState } from '../db/clusters.ts'
-import { findUndo, insertUndo } from '../db/restore-undo.ts'
+import type { DataMeasure, RecoveryReport, TaskAction } from '@howdah/core/protocol.ts'
+import { planSetAside, timelinesOf } from '@howdah/core/set-aside.ts'
+import { archiveInventory } from '../backups/archive-inventory.ts'
+import { hostsById, leaderOf, refuseAway } from '../clusters/cluster-view.ts'
+import { runSoon } from '../db/backups.ts'
+import {
+  type ClusterRow,
+  findCluster,
+  type InstanceRow,
+  listGateways,
+  listInstances,
+  setActive,
+  setClusterState,
+} from '../db/clusters.ts'
+import { touchHosts } from '../db/hosts.ts'
+import {
+  ensureUndo,
+  findUndo,
+  insertTakenBack,
+  storeSetAside,
+  type UndoRow,
+} from '../db/restore-undo.ts'
 import { askAgent } from './agent-task.ts'
 import { BRING_UP_STEPS, bringUp } from './bring-up.ts'
-import { firstInstance, ownPasswords, startFirst } from './fork-cluster.ts'
+import { chooseFirst, ownPasswords, placeOfInstance, startFirst } from './first-instance.ts'
 import type { OperationDefinition, StepContext } from './operation.ts'
-import { archivePresent, fetchBackup, type RecoveryInput, replay } from './recover-steps.ts'
+import {
+  fetchBackup,
+  type MustReach,
+  type RecoveryInput,
+  reachOfArchive,
+  replay,
+} from './recover-steps.ts'
 import { clearDcs, stopAll } from './tear-down.ts'
 import { changeConfiguration } from './update-cluster.ts'
 
 const DATA_TIMEOUT_MS = 300_000
+/** One that is broken may be restored just as well: that is what restores are for. */
+const RESTORABLE: readonly string[] = ['available', 'degraded', 'updating', 'failed']
 
-export const restoreCluster: OperationDefinition<RecoveryInput> = {
+export interface RestoreInput extends RecoveryInput {
+  /** The cluster's state before: it is what it was when nothing was stopped. */
+  was: ClusterRow['state']
+  /** The moment that is restored, where somebody knows it. */
+  at: string | null
+}
+
+export const restoreCluster: OperationDefinition<RestoreInput> = {
   kind: 'restore-cluster',
   steps: [
     { name: 'archive-present', title: 'archives what was written last' },
-    { name: 'remember', title: 'keeps what an undo needs' },
-    { name: 'stop', title: 'closes the endpoints and stops the instances' },
+    { name: 'choose', title: 'chooses the instance that is restored first' },
+    { name: 'stop', title: 'keeps what an undo needs, and stops gateways and instances' },
     { name: 'set-aside', title: 'sets the present data aside' },
     { name: 'fetch', title: 'fetches the backup' },
     { name: 'replay', title: 'replays WAL up to the moment' },
@@ -31,62 +65,137 @@ export const restoreCluster: OperationDefinition<RecoveryInput> = {
   ],
   async run(operation) {
     const { step, input } = operation
-    const minimumLsn = await step('archive-present', archiveIfAlive)
-    await step('remember', remember)
-    await step('stop', stopCluster)
-    await step('set-aside', setAside)
-    await step('fetch', async (context) =>
-      fetchBackup(context, input, await firstInstance(context)),
+    const unharmed = <T>(body: (context: StepContext) => Promise<T>) => orAsBefore(input.was, body)
+    const must = await step('archive-present', unharmed(archiveIfActive(input)))
+    const first = await step(
+      'choose',
+      unharmed((context) => chooseWithRoom(context, input.sizeBytes)),
     )
-    await step('replay', async (context) => {
-      const statements = await ownPasswords(context)
-      const at = await firstInstance(context)
-      await replay(context, input, at, { statements, amcheck: false, minimumLsn })
-    })
-    await step('clear-dcs', clearDcs)
-    await step('start-leader', startFirst)
+    await step('stop', unharmed(rememberAndStop))
+    await step('set-aside', own(setAside))
+    await step(
+      'fetch',
+      own(async (context) => fetchBackup(context, input, await placeOfInstance(context, first))),
+    )
+    await step(
+      'replay',
+      own((context) => replayOwn(context, input, first, must)),
+    )
+    await step('clear-dcs', own(clearDcs))
+    await step(
+      'start-leader',
+      own((context) => startFirst(context, first)),
+    )
     await bringUp(operation, { isNew: false }, changeConfiguration)
   },
-  failed: ({ database }, clusterId, reason) => {
+  async beforeRetry(tx, { operationId, clusterId, done }) {
+    if (done.has('stop')) refuseForeign(await findUndo(tx, clusterId), operationId)
+    requireRestorable(await findCluster(tx, clusterId))
+    await setClusterState(tx, clusterId, 'restoring', 'the restore is tried again')
+  },
+  async failed({ database }, clusterId, reason) {
+    // Any other state: nothing was stopped, and the step has said so.
+    if ((await findCluster(database, clusterId))?.state !== 'restoring') return
     const said = `the restore failed: ${reason}; howdah restore undo brings back what was there`
-    return setClusterState(database, clusterId, 'failed', said)
+    await setClusterState(database, clusterId, 'failed', said)
   },
 }
 
-async function archiveIfAlive(step: StepContext): Promise<string | null> {
-  const rows = await listInstances(step.database, step.clusterId)
-  const leader = leaderOf(await hostsById(step.database), rows)
-  if (leader === undefined) {
-    await step.say('nobody leads: what is archived is there')
-    return null
-  }
-  return await archivePresent(step, step.clusterId).catch(async (error) => {
-    await step.say(`goes on with what is archived: ${describeError(error)}`)
-    return null
-  })
+export function requireRestorable(
+  cluster: Pick<ClusterRow, 'name' | 'state'> | undefined,
+): asserts cluster {
+  if (cluster === undefined) throw new HowdahError('not-found', 'the cluster is gone')
+  if (RESTORABLE.includes(cluster.state)) return
+  throw new HowdahError('wrong-state', `cluster ${cluster.name} is ${cluster.state}`)
 }
 
-/** Where the data goes, and the timeline that it is on: an undo forgets what came after. */
-async function remember(step: StepContext): Promise<void> {
-  const before = await findUndo(step.database, step.clusterId)
-  if (before !== undefined && before.operation_id !== step.operationId) {
-    for (const row of await listInstances(step.database, step.clusterId)) {
-      await changeData(step, row, { kind: 'remove-data', path: asidePath(row, before.directory) })
+/** What may fail while the cluster serves, or could serve again: then it does. */
+function orAsBefore<T>(was: ClusterRow['state'], body: (step: StepContext) => Promise<T>) {
+  return async (step: StepContext): Promise<T> => {
+    try {
+      return await body(step)
+    } catch (error) {
+      await step.database.transaction(async (tx) => {
+        if (was !== 'failed') {
+          const instances = await setActive(tx, 'instance', step.clusterId, true)
+          const gateways = await setActive(tx, 'gateway', step.clusterId, true)
+          await touchHosts(tx, [...instances, ...gateways])
+        }
+        const said = `the restore failed, nothing was changed: ${describeError(error)}`
+        await setClusterState(tx, step.clusterId, was, said)
+      })
+      throw error
     }
   }
-  const hosts = await hostsById(step.database)
-  const rows = await listInstances(step.database, step.clusterId)
-  const timelines = rows.map((row) => patroniOf(hosts, row)?.timeline ?? 0)
-  await insertUndo(step.database, {
-    clusterId: step.clusterId,
-    operationId: step.operationId,
-    directory: `before_${step.operationId}`,
-    timeline: Math.max(...timelines),
-    keepDays: Number(step.config.undoDays),
-  })
 }
 
-export async function stopCluster(step: StepContext): Promise<void> {
+/** From there on data is moved: only by whoever has the undo now. */
+function own<T>(body: (step: StepContext) => Promise<T>) {
+  return async (step: StepContext): Promise<T> => {
+    refuseForeign(await findUndo(step.database, step.clusterId), step.operationId)
+    return await body(step)
+  }
+}
+
+/** A restore or an undo that came later works on the same data, or has put it back. */
+export function refuseForeign(
+  undo: Pick<UndoRow, 'operation_id'> | undefined,
+  operationId: string,
+): void {
+  if (undo?.operation_id === operationId) return
+  const said = undo === undefined ? 'it was undone' : `${undo.operation_id} has taken its place`
+  throw new HowdahError('wrong-state', `the restore cannot go on: ${said}`)
+}
+
+/** One that was stopped by a restore before this one has archived what it could. */
+function archiveIfActive(input: RestoreInput) {
+  return async (step: StepContext): Promise<MustReach> => {
+    await refuseAwayNow(step)
+    const rows = await listInstances(step.database, step.clusterId)
+    const isActive = rows.some(({ active }) => active)
+    return await reachOfArchive(step, input, isActive ? step.clusterId : null)
+  }
+}
+
+/** A host that is away can be neither stopped nor given the data. */
+async function refuseAwayNow({ database, clusterId }: StepContext): Promise<void> {
+  const parts = [
+    ...(await listInstances(database, clusterId)),
+    ...(await listGateways(database, clusterId)),
+  ]
+  refuseAway(await hostsById(database), parts)
+}
+
+/** What an earlier restore has made is removed before: its room is free then. */
+async function chooseWithRoom(step: StepContext, sizeBytes: number): Promise<string> {
+  const undo = await findUndo(step.database, step.clusterId)
+  return await chooseFirst(step, undo === undefined ? sizeBytes : 0)
+}
+
+/** Where the data goes, who led, and what the archive holds: an undo forgets what came after. */
+async function remember(step: StepContext): Promise<void> {
+  const { database, clusterId, operationId } = step
+  const rows = await listInstances(database, clusterId)
+  const leader = leaderOf(await hostsById(database), rows)
+  const inventory = await archiveInventory(step).catch(async (error) => {
+    await step.say(`an undo will leave the repository as it is: ${describeError(error)}`)
+    return undefined
+  })
+  const undo = {
+    clusterId,
+    operationId,
+    leaderId: leader?.id ?? null,
+    timelines: inventory === undefined ? null : timelinesOf(inventory),
+    keepDays: Number(step.config.undoDays),
+  }
+  await database.transaction((tx) => ensureUndo(tx, undo))
+}
+
+/** One step: tried again after the cluster went on for a while, it remembers what is so then. */
+async function rememberAndStop(step: StepContext): Promise<void> {
+  await remember(step)
+  // An earlier run that failed, and died before that was recorded, has set it back.
+  await setClusterState(step.database, step.clusterId, 'restoring', 'it is being restored')
   await stopAll(step, 'gateway')
   await stopAll(step, 'instance')
 }
@@ -95,19 +204,34 @@ export const asidePath = (row: InstanceRow, directory: string) =>
   `${HOST_LAYOUT.data}/${row.id}/${directory}`
 export const dataPath = (row: InstanceRow) => `${HOST_LAYOUT.data}/${row.id}/pgdata`
 
-/** A replica that was being made has none yet: nothing is kept of it. */
-async function setAside(step: StepContext): Promise<void> {
+async function requireUndo(step: StepContext): Promise<UndoRow> {
   const undo = await findUndo(step.database, step.clusterId)
   if (undo === undefined) throw new Error('BUG: the undo is remembered before the data moves')
-  for (const row of await listInstances(step.database, step.clusterId)) {
-    if (await isThere(step, row, asidePath(row, undo.directory))) continue
-    if (!(await isThere(step, row, dataPath(row)))) continue
-    const to = asidePath(row, undo.directory)
-    await changeData(step, row, { kind: 'move-data', from: dataPath(row), to })
-  }
+  return undo
 }
 
-export async function isThere(step: StepContext, row: InstanceRow, path: string): Promise<boolean> {
+async function setAside(step: StepContext): Promise<void> {
+  const undo = await requireUndo(step)
+  const rows = await listInstances(step.database, step.clusterId)
+  const kept: string[] = []
+  for (const row of rows) {
+    const data = await lookAtData(step, row, undo.directory)
+    const plan = planSetAside(data, undo.instances)
+    const [from, to] = [dataPath(row), asidePath(row, undo.directory)]
+    if (plan === 'move') await changeData(step, row, { kind: 'move-data', from, to })
+    if (plan === 'remove') await changeData(step, row, { kind: 'remove-data', path: from })
+    if (plan === 'move' || data.aside) kept.push(row.id)
+  }
+  await storeSetAside(step.database, step.clusterId, kept)
+}
+
+export async function lookAtData(step: StepContext, row: InstanceRow, directory: string) {
+  const present = await isThere(step, row, dataPath(row))
+  const aside = await isThere(step, row, asidePath(row, directory))
+  return { id: row.id, present, aside }
+}
+
+async function isThere(step: StepContext, row: InstanceRow, path: string): Promise<boolean> {
   const result = await askAgent(step, {
     hostId: row.host_id,
     operationId: step.operationId,
@@ -115,7 +239,8 @@ export async function isThere(step: StepContext, row: InstanceRow, path: string)
     action: { kind: 'measure-data', path },
   })
   if (!result.ok) throw new HowdahError('agent-refused', result.error)
-  return (result.value as { bytes: number }).bytes > 0
+  const { exists, bytes } = result.value as DataMeasure
+  return exists ?? (bytes ?? 0) > 0
 }
 
 /** The agent changes nothing while it applies a spec: then it is asked again. */
@@ -136,4 +261,35 @@ export async function changeData(
     await step.say(result.error)
     return undefined
   })
+}
+
+async function replayOwn(
+  step: StepContext,
+  input: RestoreInput,
+  first: string,
+  must: MustReach,
+): Promise<void> {
+  const { database, clusterId, operationId } = step
+  const statements = await ownPasswords(step)
+  const at = await placeOfInstance(step, first)
+  const report = await replay(step, input, at, { statements, amcheck: false, ...must })
+  const takenBack = whatWasTakenBack(input, report)
+  await database.transaction(async (tx) => {
+    if (takenBack !== undefined) await insertTakenBack(tx, clusterId, operationId, takenBack)
+    // Until there is a backup of it, all that is written from now on hangs on the older chain.
+    await runSoon(tx, clusterId, 'full', 0)
+  })
+}
+
+/** The last that is still on the history; undefined where nothing was left behind. */
+export function whatWasTakenBack(
+  { at, target }: Pick<RestoreInput, 'at' | 'target'>,
+  report: Pick<RecoveryReport, 'reachedEnd' | 'lastCommitAt' | 'lsn'>,
+): { from: Date; lsn: string } | undefined {
+  if (report.reachedEnd) return undefined
+  // PostgreSQL writes `+00` where JavaScript wants `+00:00`.
+  const text = (at ?? report.lastCommitAt ?? '').replace(/([+-]\d{2})$/, '$1:00')
+  const fromMs = Date.parse(text)
+  if (Number.isNaN(fromMs)) return undefined
+  return { from: new Date(fromMs), lsn: target.kind === 'lsn' ? target.value : report.lsn }
 }

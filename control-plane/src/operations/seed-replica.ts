@@ -12,7 +12,7 @@ import { runOnLeader, statement } from '../clusters/leader-sql.ts'
 import { type BackupRow, listBackups } from '../db/backups.ts'
 import { findCluster, type InstanceRow, listInstances } from '../db/clusters.ts'
 import { activeStanza } from '../db/repositories.ts'
-import { runTask } from './agent-task.ts'
+import { lackingRoom } from './first-instance.ts'
 import type { StepContext } from './operation.ts'
 import {
   archivePresent,
@@ -21,8 +21,7 @@ import {
   type RecoveryPlaceOnHost,
   replayAsReplica,
 } from './recover-steps.ts'
-
-const REMOVE_TIMEOUT_MS = 300_000
+import { changeData } from './restore-cluster.ts'
 
 /** Of instances that are placed and were never started. */
 export async function seedReplicas(
@@ -77,6 +76,8 @@ async function seedOne(step: StepContext, row: InstanceRow, backup: BackupRow): 
   if (host === undefined || binDirectory === undefined) {
     throw new HowdahError('no-capacity', `the host of ${row.name} is gone`)
   }
+  const lacking = lackingRoom([host], backup.info.size_bytes)
+  if (lacking !== undefined) throw new HowdahError('no-capacity', lacking)
   const at: RecoveryPlaceOnHost = { host, name: row.id, port: row.postgres_port, binDirectory }
   const name = `seed_${step.operationId}_${row.number}`
   const input: RecoveryInput = {
@@ -93,10 +94,5 @@ async function seedOne(step: StepContext, row: InstanceRow, backup: BackupRow): 
 }
 
 async function removeSeed(step: StepContext, row: InstanceRow): Promise<void> {
-  await runTask(step, {
-    hostId: row.host_id,
-    operationId: step.operationId,
-    timeoutMs: REMOVE_TIMEOUT_MS,
-    action: { kind: 'remove-data', path: `${HOST_LAYOUT.data}/${row.id}` },
-  })
+  await changeData(step, row, { kind: 'remove-data', path: `${HOST_LAYOUT.data}/${row.id}` })
 }

@@ -1,28 +1,35 @@
-// Takes a restore in place back: the data that was set aside serves again, and the repository
-// forgets what was written meanwhile, as both would claim the same timeline.
+// Takes restores in place back: the data that the first of them has set aside serves again, led by
+// whoever led it, and the repository forgets what was written meanwhile, as both would claim the
+// same timelines. A host that is away does not keep the others from coming back.
 import { describeError, HowdahError } from '@howdah/core/errors.ts'
-import { type ArchiveInventory, archiveIdOf, formatSegmentName } from '@howdah/core/wal.ts'
-import {
-  accessOn,
-  askRepository,
-  loadRepository,
-  placeOn,
-  runRepositoryTask,
-} from '../backups/repository-access.ts'
+import { generatePassword } from '@howdah/core/scram.ts'
+import { newTimelines, planPutBack, timelinePaths } from '@howdah/core/set-aside.ts'
+import { archiveIdOf } from '@howdah/core/wal.ts'
+import { archivePlace, listArchiveAt } from '../backups/archive-inventory.ts'
+import { askRepository, runRepositoryTask } from '../backups/repository-access.ts'
 import { hostsById } from '../clusters/cluster-view.ts'
 import { listBackups, markDamaged, runSoon, syncBackups } from '../db/backups.ts'
 import { findCluster, listInstances, setClusterState } from '../db/clusters.ts'
-import { activeStanza } from '../db/repositories.ts'
-import { deleteUndo, findUndo, type UndoRow } from '../db/restore-undo.ts'
+import { addEvent } from '../db/events.ts'
+import { deleteTakenBack, deleteUndo, findUndo, type UndoRow } from '../db/restore-undo.ts'
+import { deleteSecret, ensureSecret } from '../db/secrets.ts'
 import { BRING_UP_STEPS, bringUp } from './bring-up.ts'
+import { startFirst } from './first-instance.ts'
 import type { OperationDefinition, StepContext } from './operation.ts'
-import { asidePath, changeData, dataPath, isThere, stopCluster } from './restore-cluster.ts'
-import { clearDcs } from './tear-down.ts'
+import {
+  asidePath,
+  changeData,
+  dataPath,
+  lookAtData,
+  refuseForeign,
+  requireRestorable,
+} from './restore-cluster.ts'
+import { clearDcs, stopAll } from './tear-down.ts'
 import { changeConfiguration } from './update-cluster.ts'
 
-const LIST_TIMEOUT_MS = 60_000
 const FORGET_TIMEOUT_MS = 300_000
 const TAKEN_BACK = 'it was taken after a restore that was undone'
+const PATRONI_SETTINGS = 'patroni.dynamic.json'
 
 export const undoRestore: OperationDefinition<Record<string, never>> = {
   kind: 'undo-restore',
@@ -30,38 +37,68 @@ export const undoRestore: OperationDefinition<Record<string, never>> = {
     { name: 'stop', title: 'closes the endpoints and stops the instances' },
     { name: 'put-back', title: 'puts the data back that was set aside' },
     { name: 'forget', title: 'has the repository forget what was written meanwhile' },
-    { name: 'clear-dcs', title: 'lets the dcs forget who led' },
-    ...BRING_UP_STEPS,
     { name: 'end-undo', title: 'ends the undo' },
+    { name: 'clear-dcs', title: 'lets the dcs forget who led' },
+    { name: 'start-leader', title: 'starts the instance that led' },
+    ...BRING_UP_STEPS,
   ],
   async run(operation) {
     const { step } = operation
-    await step('stop', stopCluster)
-    await step('put-back', putBack)
+    await step('stop', stopPresent)
+    const leaderId = await step('put-back', putBack)
     await step('forget', forgetIfReached)
-    await step('clear-dcs', clearDcs)
-    await bringUp(operation, { isNew: false }, changeConfiguration)
+    // From here on the data is the cluster's again, and a further restore would set it aside.
     await step('end-undo', endUndo)
+    await step('clear-dcs', fenceAndClear)
+    await step('start-leader', async (context) => {
+      if (leaderId !== null) return await startFirst(context, leaderId)
+      await context.say('nobody led when it was set aside: all start together')
+    })
+    await bringUp(operation, { isNew: false, withoutAway: true }, changeConfiguration)
   },
-  failed: ({ database }, clusterId, reason) =>
-    setClusterState(database, clusterId, 'failed', `the undo failed: ${reason}`),
+  async beforeRetry(tx, { operationId, clusterId, done }) {
+    if (!done.has('end-undo')) refuseForeign(await findUndo(tx, clusterId), operationId)
+    requireRestorable(await findCluster(tx, clusterId))
+    await setClusterState(tx, clusterId, 'restoring', 'the undo is tried again')
+  },
+  async failed({ database }, clusterId, reason) {
+    if ((await findCluster(database, clusterId))?.state !== 'restoring') return
+    await setClusterState(database, clusterId, 'failed', `the undo failed: ${reason}`)
+  },
 }
 
 async function requireUndo(step: StepContext): Promise<UndoRow> {
   const undo = await findUndo(step.database, step.clusterId)
-  if (undo === undefined) throw new HowdahError('wrong-state', 'there is nothing to undo')
-  return undo
+  refuseForeign(undo, step.operationId)
+  return undo as UndoRow
 }
 
-/** What is not there any more was put back before this step died. */
-async function putBack(step: StepContext): Promise<void> {
+async function stopPresent(step: StepContext): Promise<void> {
+  await requireUndo(step)
+  await stopAll(step, 'gateway', { withoutAway: true })
+  await stopAll(step, 'instance', { withoutAway: true })
+}
+
+/** Returns who led, if its data is back: another one might lack what was written last. */
+async function putBack(step: StepContext): Promise<string | null> {
   const undo = await requireUndo(step)
+  const hosts = await hostsById(step.database)
+  let leaderId: string | null = null
   for (const row of await listInstances(step.database, step.clusterId)) {
-    const aside = asidePath(row, undo.directory)
-    if (!(await isThere(step, row, aside))) continue
-    await changeData(step, row, { kind: 'remove-data', path: dataPath(row) })
-    await changeData(step, row, { kind: 'move-data', from: aside, to: dataPath(row) })
+    if (hosts.get(row.host_id)?.online !== true) {
+      await step.say(`${row.name} is away: it will follow the others`)
+      continue
+    }
+    const plan = planPutBack(await lookAtData(step, row, undo.directory), undo.instances)
+    const [from, to] = [asidePath(row, undo.directory), dataPath(row)]
+    if (plan !== 'leave') await changeData(step, row, { kind: 'remove-data', path: to })
+    if (plan === 'put-back') await changeData(step, row, { kind: 'move-data', from, to })
+    // Patroni's copy of what the dcs held may be older than what is wanted now.
+    const settings = `${to}/${PATRONI_SETTINGS}`
+    if (plan !== 'remove') await changeData(step, row, { kind: 'remove-data', path: settings })
+    if (plan !== 'remove' && row.id === undo.leader_id) leaderId = row.id
   }
+  return leaderId
 }
 
 /** A repository that does not answer must not keep the data from coming back. */
@@ -70,81 +107,73 @@ async function forgetIfReached(step: StepContext): Promise<void> {
     await forget(step)
   } catch (error) {
     if (!(error instanceof HowdahError) || error.code === 'wrong-state') throw error
-    await step.say(`the repository was not cleaned, archiving may stop: ${error.message}`)
+    const message = `the repository was not cleaned, archiving may stop: ${error.message}`
+    const { clusterId, operationId } = step
+    await addEvent(step.database, {
+      kind: 'archive.not-forgotten',
+      message,
+      clusterId,
+      operationId,
+    })
+    await step.say(message)
   }
 }
 
 async function forget(step: StepContext): Promise<void> {
   const undo = await requireUndo(step)
-  const { database, sealer, clusterId } = step
-  const cluster = await findCluster(database, clusterId)
-  const stanza = await activeStanza(database, clusterId)
-  const instance = (await listInstances(database, clusterId))[0]
-  const host = (await hostsById(database)).get(instance?.host_id ?? '')
-  if (cluster === undefined || stanza === undefined || instance === undefined) return
-  const repository = await loadRepository(database, sealer, cluster)
-  if (repository === undefined || host === undefined) return
-  const access = accessOn(repository, placeOn(host, instance.id, instance.postgres_port))
+  const { database, clusterId } = step
+  const place = await archivePlace(step)
+  if (place === undefined) return
+  const inventory = await listArchiveAt(step, place)
+  const timelines = newTimelines(inventory, undo.timelines)
+  if (undo.timelines === null) await step.say('nobody knows what was there before: all stays')
+  if (timelines.length === 0) return
+  const isNew = (backup: { info: { timeline: number } }) => timelines.includes(backup.info.timeline)
   const run = (command: 'expire' | 'repo-rm', options: string[], operands: string[]) =>
-    runRepositoryTask(step, host.id, FORGET_TIMEOUT_MS, step.operationId, {
+    runRepositoryTask(step, place.host.id, FORGET_TIMEOUT_MS, step.operationId, {
       kind: 'pgbackrest',
-      repository: access,
+      repository: place.access,
       command,
       options,
       operands,
     })
-  for (const backup of await listBackups(database, clusterId)) {
-    if (backup.info.timeline <= undo.timeline) continue
+  for (const backup of (await listBackups(database, clusterId)).filter(isNew)) {
     // The last full one stays until there is another: it is marked below, and nobody takes it.
     await run('expire', [`--set=${backup.label}`], []).catch(async (error) => {
       await step.say(describeError(error))
     })
   }
-  const archiveId = archiveIdOf(stanza.postgres_version)
-  const inventory = await runRepositoryTask<ArchiveInventory>(
-    step,
-    host.id,
-    LIST_TIMEOUT_MS,
-    step.operationId,
-    { kind: 'list-archive', repository: access, archiveId },
-  )
-  const archive = `archive/${clusterId}/${archiveId}`
-  for (const path of timelinePaths(inventory, undo.timeline)) {
+  const archive = `archive/${clusterId}/${archiveIdOf(place.stanza.postgres_version)}`
+  for (const path of timelinePaths(inventory, timelines)) {
     const isDirectory = !path.endsWith('.history')
     await run('repo-rm', isDirectory ? ['--recurse'] : [], [`${archive}/${path}`])
   }
-  const answer = await askRepository(step, repository, { host, instance }, step.operationId)
+  const answer = await askRepository(step, place.repository, place, step.operationId)
   await database.transaction(async (tx) => {
-    await syncBackups(tx, stanza, answer.backups)
-    for (const backup of await listBackups(tx, clusterId)) {
-      if (backup.info.timeline > undo.timeline) await markDamaged(tx, backup.id, TAKEN_BACK)
+    await syncBackups(tx, place.stanza, answer.backups)
+    for (const backup of (await listBackups(tx, clusterId)).filter(isNew)) {
+      await markDamaged(tx, backup.id, TAKEN_BACK)
     }
   })
 }
 
 /** What is left may begin after what was undone, or may be of it: a new chain is begun at once. */
-async function endUndo({ database, clusterId }: StepContext): Promise<void> {
+async function endUndo({ database, clusterId, operationId }: StepContext): Promise<void> {
   await database.transaction(async (tx) => {
-    await deleteUndo(tx, clusterId)
+    const undo = await findUndo(tx, clusterId)
+    if (undo?.operation_id === operationId) {
+      await deleteTakenBack(tx, undo)
+      await deleteUndo(tx, clusterId)
+    }
     await runSoon(tx, clusterId, 'full', 0)
   })
 }
 
-/** Directories of segments and history files of every timeline after that one. */
-export function timelinePaths(inventory: ArchiveInventory, after: number): string[] {
-  const later = inventory.ranges.filter(({ timeline }) => timeline > after)
-  const directories = later.flatMap(({ timeline, first, last }) => {
-    const logs: string[] = []
-    for (let log = Math.floor(first / 256); log <= Math.floor(last / 256); log += 1) {
-      logs.push(formatSegmentName({ timeline, number: log * 256 }).slice(0, 16))
-    }
-    return logs
+/** An instance whose host is only cut off from us has the old password: it cannot lead any more. */
+async function fenceAndClear(step: StepContext): Promise<void> {
+  await clearDcs(step)
+  await step.database.transaction(async (tx) => {
+    await deleteSecret(tx, step.clusterId, 'dcs')
+    await ensureSecret(tx, step.sealer, step.clusterId, 'dcs', generatePassword)
   })
-  const newest = Math.max(after + 1, ...later.map(({ timeline }) => timeline))
-  const histories = Array.from(
-    { length: newest - after },
-    (_, index) =>
-      `${formatSegmentName({ timeline: after + 1 + index, number: 0 }).slice(0, 8)}.history`,
-  )
-  return [...new Set([...directories, ...histories])]
 }
