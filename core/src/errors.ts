@@ -138,6 +138,11 @@ export const ERRORS = {
     title: 'the repository of backups does not do what it should',
     hint: 'the detail is what the repository said; howdah repo list shows where it is',
   },
+  'place-taken': {
+    http: 409, exit: 5, retryable: false,
+    title: 'that place is a repository already',
+    hint: 'howdah repo list shows it; howdah repo update gives it other keys',
+  },
   'no-repository': {
     http: 409, exit: 5, retryable: false,
     title: 'the cluster has no repository for backups',
