@@ -391,6 +391,8 @@ export const SyncRequest = Type.Object({
 export const SyncReply = Type.Object({
   spec: Type.Optional(HostSpec),
   tasks: Type.Array(Task),
+  /** Nobody wants them any more: they are ended, and answered as such, until that is stored. */
+  withdrawn: Type.Optional(Type.Array(Type.String(), { maxItems: 1000 })),
 })
 
 /**

@@ -15,12 +15,14 @@ import type { StepContext } from './operation.ts'
 
 const LEADER_TIMEOUT_MS = 60_000
 const PREPARE_TIMEOUT_MS = 60_000
-const LOOK_MS = 1000
+/** A look may be a program and several requests to a store. */
+const LOOK_MS = 3000
 const SILENT_MS_MAX = 60_000
 /** Nobody will lead it again soon, and who deletes it waits for us. */
 const ENDING: readonly string[] = ['deleting', 'deleted', 'restoring']
 /** The program says so when another of its kind works on the same cluster. */
 export const LOCKED = 'pgbackrest-050'
+export const HOST_SILENT = 'host-silent'
 
 export interface BackupSource {
   cluster: ClusterRow
@@ -121,31 +123,30 @@ export async function readBackups(step: StepContext, source: BackupSource) {
 }
 
 /**
- * Asks an agent, and looks once a second until it has answered. What it does may take a day: one
- * whose host is silent for a while is not waited for that long.
+ * Asks an agent, and looks now and then until it has answered. What it does may take a day: one
+ * whose host is silent for a while is not waited for that long, and has to end it when it is back.
  */
 export async function askWithProgress(
   step: StepContext,
   request: TaskRequest,
   look: () => Promise<void>,
 ): Promise<TaskResult> {
-  const answer = askAgent(step, request)
-  // Awaited below: until then a failure must not count as unhandled.
-  answer.catch(() => undefined)
   let heardMs = Date.now()
-  for (;;) {
-    const pause = step.changes.waitUntil([], Date.now() + LOOK_MS, async () => undefined)
-    const first = await Promise.race([answer, pause])
-    if (first !== undefined) return first
+  let lookedMs = 0
+  return askAgent(step, request, async () => {
+    await step.throwIfCancelled()
     const host = (await hostsById(step.database)).get(request.hostId)
     if (host?.online === true) heardMs = Date.now()
     if (Date.now() - heardMs > SILENT_MS_MAX) {
       const error = `${host?.name ?? 'the host'} is silent`
-      return { id: '', ok: false, value: null, error, errorCode: 'host-silent' }
+      return { id: '', ok: false, value: null, error, errorCode: HOST_SILENT }
     }
+    if (Date.now() - lookedMs < LOOK_MS) return undefined
     // Progress is told where it can be; it decides nothing.
     await look().catch(() => undefined)
-  }
+    lookedMs = Date.now()
+    return undefined
+  })
 }
 
 /** `412 MB of 2.1 GB, 87 MB/s` */

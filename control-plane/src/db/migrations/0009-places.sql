@@ -9,6 +9,7 @@ alter table repository add column version integer not null default 1;
 -- False until the place was seen to be empty: what was there before is nobody's to remove.
 alter table stanza add column claimed boolean not null default true;
 
--- A withdrawn task is ended by the agent that runs it.
+-- Nobody waits for an abandoned task, and it goes on where it runs; a withdrawn one is ended there.
 alter table task drop constraint task_state_check;
-alter table task add constraint task_state_check check (state in ('pending', 'done', 'withdrawn'));
+alter table task add constraint task_state_check check (state in ('pending', 'done', 'abandoned', 'withdrawn'));
+create index task_withdrawn on task (host_id) where state = 'withdrawn';
