@@ -245,10 +245,15 @@ export async function listActiveStanzas(db: Queryable): Promise<StanzaRow[]> {
   return rows
 }
 
-/** Retired ones whose backups nobody may want any more. */
+/** Retired ones whose backups nobody may want any more, and nobody reads right now. */
 export async function listExpiredStanzas(db: Queryable): Promise<StanzaRow[]> {
   const { rows } = await db.query<StanzaRow>(
-    `select ${STANZA_COLUMNS} from stanza where expires_at < now()`,
+    `select ${STANZA_COLUMNS} from stanza s where expires_at < now() and not exists (
+       select from operation o where o.state in ('pending', 'running')
+         and ((o.cluster_id = s.cluster_id and o.lane = 'backup')
+           or (o.input->'stanza'->>'cluster_id' = s.cluster_id
+             and o.input->'stanza'->>'repository_id' = s.repository_id)))
+     order by expires_at`,
   )
   return rows
 }
@@ -289,20 +294,24 @@ export async function forgetStanzaStatus(tx: Queryable, clusterId: string): Prom
   )
 }
 
-/** The one that was not looked at for the longest; whoever claims it looks. */
+/**
+ * The one that was not looked at for the longest; whoever claims it looks. None in `busy`
+ * repositories.
+ */
 export async function claimStanzaCheck(
   db: Queryable,
   everySeconds: number,
+  busy: readonly string[],
 ): Promise<StanzaRow | undefined> {
   const { rows } = await db.query<StanzaRow>(
     `update stanza set checked_at = now() where (cluster_id, repository_id) = (
        select s.cluster_id, s.repository_id from stanza s
        join cluster c on c.id = s.cluster_id and c.state = 'available'
-       where s.retired_at is null and not s.next
+       where s.retired_at is null and not s.next and s.repository_id <> all($2)
          and (s.checked_at is null or s.checked_at < now() - make_interval(secs => $1))
        order by s.checked_at nulls first limit 1 for update of s skip locked)
      returning ${STANZA_COLUMNS}`,
-    [everySeconds],
+    [everySeconds, busy],
   )
   return rows[0]
 }
