@@ -7,6 +7,7 @@ import type { RecoveryReport } from '@howdah/core/protocol.ts'
 import type { RecoveryTarget } from '@howdah/core/recovery-plan.ts'
 import { PLATFORM_ROLES } from '@howdah/core/render/model.ts'
 import { parseLsn } from '@howdah/core/wal.ts'
+import { recoveryFailure } from '../backups/recovery-verdict.ts'
 import { accessOn, loadStanza, placeOn } from '../backups/repository-access.ts'
 import { runOnLeader, type Statement, statement } from '../clusters/leader-sql.ts'
 import type { HostRow } from '../db/hosts.ts'
@@ -84,7 +85,7 @@ export async function fetchBackup(
       await step.say(progress(bytes, input.sizeBytes))
     })
     if (result.ok) return true
-    if (!BUSY.has(result.errorCode)) throw new HowdahError('repository-failed', result.error)
+    if (!BUSY.has(result.errorCode)) throw recoveryFailure(result)
     await step.say(result.error)
     return undefined
   })
@@ -118,7 +119,7 @@ export async function replay(
       amcheck: then.amcheck,
     },
   })
-  if (!result.ok) throw new HowdahError('repository-failed', lastLines(result.error))
+  if (!result.ok) throw recoveryFailure(result, lastLines(result.error))
   const report = result.value as RecoveryReport
   refuseTooEarly(report, then.minimumLsn)
   await step.say(
