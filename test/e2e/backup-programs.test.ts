@@ -225,6 +225,13 @@ test('a backup in the store is restored, replayed to a moment, and looked throug
   assert.deepEqual(await readdir(join(root.path, 'tasks')), [])
 })
 
+test('a store that refuses to be read is no store without backups', async () => {
+  assert.ok((await info()).backups.length > 0)
+  const refused = { ...command('info', ['--output=json']), repository: access('one', { key: 'X' }) }
+  const { output } = await runPgbackrest(refused, context())
+  assert.throws(() => parseRepositoryAnswer(output, STANZA), { code: 'repository-failed' })
+})
+
 test('a throttled backup reads no faster than it was told', async () => {
   const rate = 8_000_000
   const startedMs = performance.now()

@@ -7,7 +7,7 @@ import type { RenderRepository } from '@howdah/core/render/repository.ts'
 import { accessOn, askRepository, loadStanza, placeOn } from '../backups/repository-access.ts'
 import { hostsById } from '../clusters/cluster-view.ts'
 import { findLeader, type Leader } from '../clusters/leader-sql.ts'
-import { syncBackups } from '../db/backups.ts'
+import { listBackups, syncBackups } from '../db/backups.ts'
 import { type ClusterRow, findCluster } from '../db/clusters.ts'
 import { activeStanza, type StanzaRow } from '../db/repositories.ts'
 import { askAgent, type TaskRequest } from './agent-task.ts'
@@ -115,9 +115,17 @@ export async function prepareRepository(
   })
 }
 
-/** Asks what there is, and keeps it. */
+/**
+ * Asks what there is, and keeps it. Throws `repository-failed` where backups were known and the
+ * whole place is gone: a disk that is not mounted looks like that, and takes no proof back.
+ */
 export async function readBackups(step: StepContext, source: BackupSource) {
   const answer = await askRepository(step, source.repository, source.leader, step.operationId)
+  const { cluster_id: clusterId, repository_id: repositoryId } = source.stanza
+  const known = await listBackups(step.database, clusterId)
+  if (!answer.isThere && known.some((row) => row.repository_id === repositoryId)) {
+    throw new HowdahError('repository-failed', 'nothing is left of the backups that were there')
+  }
   await step.database.transaction((tx) => syncBackups(tx, source.stanza, answer.backups))
   return answer
 }
