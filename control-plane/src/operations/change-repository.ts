@@ -21,7 +21,8 @@ import { deleteSecrets } from '../db/secrets.ts'
 import { closeDoors } from './backup-door.ts'
 import { type BackupSource, backupSource, leaderAccess, prepareRepository } from './backup-steps.ts'
 import { backUp, policyOf } from './create-backup.ts'
-import type { OperationDefinition, StepContext } from './operation.ts'
+import { endTasks } from './end-tasks.ts'
+import type { OperationDefinition, Platform, StepContext } from './operation.ts'
 import { ROLLING_RESTART_STEPS, rollingRestart } from './rolling-restart.ts'
 import { KEEP_DAYS } from './tear-down.ts'
 
@@ -66,17 +67,31 @@ export const changeRepository: OperationDefinition<ChangeRepositoryInput> = {
     await step('close', (context) => closeDoors(context, context.clusterId))
     await step('switch', (context) => switchOver(context, input))
   },
-  // What has gone to the new repository is removed there as anything else whose time has come.
-  async failed({ database }, clusterId) {
-    await closeDoors({ database }, clusterId)
-    await database.transaction(async (tx) => {
-      await giveUp(tx, clusterId)
-      await touchHosts(
-        tx,
-        (await listInstances(tx, clusterId)).map(({ host_id }) => host_id),
-      )
-    })
+  undo: {
+    steps: [{ name: 'give-up', title: 'goes on with the old repository alone' }],
+    async run({ step }) {
+      await step('give-up', async (context) => {
+        await endTasks(context)
+        await giveUpChange(context, context.clusterId)
+      })
+    },
   },
+  failed: giveUpChange,
+}
+
+/** What has gone to the new repository is removed there as anything else whose time has come. */
+async function giveUpChange(
+  { database }: Pick<Platform, 'database'>,
+  clusterId: string,
+): Promise<void> {
+  await closeDoors({ database }, clusterId)
+  await database.transaction(async (tx) => {
+    await giveUp(tx, clusterId)
+    await touchHosts(
+      tx,
+      (await listInstances(tx, clusterId)).map(({ host_id }) => host_id),
+    )
+  })
 }
 
 /** What was there before is left alone: it may be the very archive that is in use. */
