@@ -141,7 +141,7 @@ export const ERRORS = {
   'backup-damaged': {
     http: 422, exit: 1, retryable: false,
     title: 'the backup cannot be restored',
-    hint: 'take another: howdah backup create NAME --type full; restore from an older one meanwhile',
+    hint: 'take another: howdah backup create NAME --type full; older ones may still do',
   },
   'place-taken': {
     http: 409, exit: 5, retryable: false,

@@ -7,16 +7,18 @@ import { parseResourceName } from '@howdah/core/names.ts'
 import type { RenderRepository } from '@howdah/core/render/repository.ts'
 import { Type } from 'typebox'
 import { probeRepository } from '../backups/probe-repository.ts'
-import { loadStorage, toStorage } from '../backups/repository-access.ts'
+import { loadStorage, stanzaOwner, toStorage } from '../backups/repository-access.ts'
 import type { Queryable } from '../database.ts'
 import { addEvent } from '../db/events.ts'
 import { touchHosts } from '../db/hosts.ts'
 import {
   deleteRepository,
+  deleteStanza,
   findRepository,
   insertRepository,
   listRepositories,
   listRepositoryHosts,
+  listStanzasIn,
   type RepositoryRow,
   type S3Settings,
   storePlace,
@@ -31,6 +33,11 @@ import { etag, mutate, requireMatch } from './mutation.ts'
 const HTTPS_PORT = 443
 const REGION = 'us-east-1'
 const Params = Type.Object({ repository: ResourceRef })
+const DeleteQuery = Type.Object({
+  forget: Type.Optional(
+    Type.Boolean({ description: 'With all that it still holds of clusters that have left it' }),
+  ),
+})
 const tags = ['backups']
 
 function toRepository(row: RepositoryRow & { clusters: number }): Repository {
@@ -279,6 +286,26 @@ function registerUpdate({ app, platform }: Api): void {
   )
 }
 
+/** One that is gone for good can never be emptied: then what was in it is forgotten with it. */
+async function leaveStanzas(tx: Queryable, row: RepositoryRow, isForgotten: boolean) {
+  const stanzas = await listStanzasIn(tx, row.id)
+  const used = stanzas.filter(({ retired_at }) => retired_at === null)
+  if (used.length > 0) {
+    const names = used.map(({ cluster_name }) => cluster_name).join(', ')
+    throw new HowdahError('wrong-state', `${row.name} is where ${names} is backed up to`)
+  }
+  if (stanzas.length > 0 && !isForgotten) {
+    const said = `${row.name} holds backups of ${stanzas.length} clusters that are not in use`
+    throw new HowdahError('wrong-state', said, {
+      extra: { hint: 'wait until their time has passed, or give them up with --forget' },
+    })
+  }
+  for (const stanza of stanzas) {
+    await deleteStanza(tx, stanza)
+    await deleteSecrets(tx, stanzaOwner(stanza))
+  }
+}
+
 function registerDelete({ app, platform }: Api): void {
   app.delete(
     '/v1/repositories/:repository',
@@ -288,6 +315,7 @@ function registerDelete({ app, platform }: Api): void {
         tags,
         summary: 'Forget a repository that holds no backups; nothing in it is touched',
         params: Params,
+        querystring: DeleteQuery,
         response: { 204: Type.Null() },
       },
     },
@@ -295,10 +323,7 @@ function registerDelete({ app, platform }: Api): void {
       mutate(platform, request, reply, async (tx) => {
         const reference = request.params.repository
         const row = await requireListed(tx, reference)
-        if (row.clusters > 0) {
-          const said = `${row.name} holds backups of ${row.clusters} clusters`
-          throw new HowdahError('wrong-state', said)
-        }
+        await leaveStanzas(tx, row, request.query.forget === true)
         await deleteRepository(tx, row.id)
         await deleteSecrets(tx, row.id)
         return { status: 204, body: null }

@@ -9,15 +9,27 @@ const BROKEN_OBJECT: readonly string[] = ['026', '028', '029', '055', '095'].map
   (code) => `pgbackrest-${code}`,
 )
 /** What PostgreSQL says of pages and records that cannot be right. */
-const BROKEN_DATA =
-  /PANIC|invalid page|page verification failed|corrupted|could not read block|invalid resource manager/
+const BROKEN_DATA: readonly string[] = [
+  'PANIC',
+  'invalid page',
+  'page verification failed',
+  'corrupted',
+  'could not read block',
+]
 /** PostgreSQL gives up as loudly when WAL, room or memory is missing. */
-const EXCUSE =
-  /No space left|Cannot allocate memory|Too many open files|could not locate|WAL ends before|could not create lock file/
+const EXCUSES: readonly string[] = [
+  'No space left',
+  'Cannot allocate memory',
+  'Too many open files',
+  'could not locate',
+  'WAL ends before',
+  'could not create lock file',
+]
 
 export function isBroken({ errorCode, error }: Pick<TaskResult, 'errorCode' | 'error'>): boolean {
   if (BROKEN_OBJECT.includes(errorCode)) return true
-  return errorCode === 'recovery-failed' && BROKEN_DATA.test(error) && !EXCUSE.test(error)
+  const says = (words: readonly string[]) => words.some((word) => error.includes(word))
+  return errorCode === 'recovery-failed' && says(BROKEN_DATA) && !says(EXCUSES)
 }
 
 /** `backup-damaged` only where the backup itself is what is wrong. */

@@ -237,6 +237,14 @@ export async function findStanzas(db: Queryable, reference: string): Promise<Sta
   return rows
 }
 
+export async function listStanzasIn(db: Queryable, repositoryId: string): Promise<StanzaRow[]> {
+  const { rows } = await db.query<StanzaRow>(
+    `select ${STANZA_COLUMNS} from stanza where repository_id = $1 order by cluster_id`,
+    [repositoryId],
+  )
+  return rows
+}
+
 export async function listActiveStanzas(db: Queryable): Promise<StanzaRow[]> {
   const { rows } = await db.query<StanzaRow>(
     `select ${STANZA_COLUMNS} from stanza where retired_at is null and not next
