@@ -4,14 +4,28 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { after, before, test } from 'node:test'
 import type { BackupInfo, ListedBackup } from '@howdah/core/backup-info.ts'
+import { defaultBackupPolicy } from '@howdah/core/contract/backup-policy.ts'
 import { pino } from 'pino'
 import { assignRepository } from '../backups/repository-access.ts'
+import { listenForChanges } from '../changes.ts'
 import { type Database, openDatabase } from '../database.ts'
+import { askAgent } from '../operations/agent-task.ts'
+import { createBackup } from '../operations/create-backup.ts'
+import type { Platform } from '../operations/operation.ts'
 import { makeSealer } from '../sealing.ts'
 import { startPostgres, type TestPostgres } from '../testing/start-postgres.ts'
-import { listBackups, markDamaged, markProven, syncBackups } from './backups.ts'
+import {
+  listBackups,
+  listSchedules,
+  markDamaged,
+  markProven,
+  storeSchedules,
+  syncBackups,
+} from './backups.ts'
 import { type ClusterRow, insertCluster, setClusterState } from './clusters.ts'
+import { countCopies, deleteCopy, insertCopy, listLeftCopies } from './drill-copies.ts'
 import { migrate } from './migrate.ts'
+import { insertOperation } from './operations.ts'
 import {
   claimNext,
   claimStanzaCheck,
@@ -149,4 +163,61 @@ test('tasks of an operation are ended wherever they may run, and counted until t
   await ended(late)
   assert.deepEqual(await listUnended(database, 'op_1'), [])
   assert.equal((await readResult(database, late))?.errorCode, 'withdrawn')
+})
+
+test('whoever stops waiting has the task ended, also when its host is away', async () => {
+  const request = {
+    hostId: 'hst_1',
+    operationId: 'op_3',
+    timeoutMs: 60_000,
+    action: { kind: 'gateway-release' as const, gatewayId: 'gwy_1' },
+  }
+  const changes = await listenForChanges(postgres.url('postgres'), pino({ level: 'silent' }))
+  try {
+    const platform = { database, sealer, changes }
+    const silent = { id: '', ok: false, value: null, error: '', errorCode: 'host-silent' }
+    assert.equal((await askAgent(platform, request, async () => silent)).errorCode, 'host-silent')
+    assert.equal((await listWithdrawnTasks(database, 'hst_1')).length, 1)
+    const cancelled = askAgent(platform, request, () => Promise.reject(new Error('cancelled')))
+    await assert.rejects(cancelled, /cancelled/)
+    assert.equal((await listWithdrawnTasks(database, 'hst_1')).length, 2)
+  } finally {
+    await changes.close()
+  }
+})
+
+test('a backup that was made is not made again because something after it failed', async () => {
+  const stanza = { cluster_id: cluster.id, repository_id: repositoryId }
+  await storeSchedules(database, cluster.id, defaultBackupPolicy(cluster.id))
+  await syncBackups(database, stanza, [{ ...listed('H', []), operationId: 'op_made' }])
+  const fullAt = async () =>
+    (await listSchedules(database, cluster.id)).find(({ kind }) => kind === 'full')?.next_at
+  const before = await fullAt()
+  const platform = { database } as Platform
+  await createBackup.failed?.(platform, cluster.id, 'the repository was cut off', 'op_made')
+  assert.deepEqual(await fullAt(), before)
+  await createBackup.failed?.(platform, cluster.id, 'the repository was cut off', 'op_nothing')
+  assert.ok(Number(await fullAt()) < Date.now() + 400_000)
+})
+
+test('the copy of a drill that ended somewhere is found, that of one that runs is left', async () => {
+  const running = await insertOperation(database, {
+    kind: 'restore-drill',
+    title: '',
+    clusterId: cluster.id,
+    clusterName: 'demo',
+    input: {},
+    steps: [],
+    createdBy: 'howdah',
+    lane: 'backup',
+  })
+  for (const [port, operation_id] of ['op_gone', running.id].entries()) {
+    await insertCopy(database, { host_id: 'hst_1', port: port + 1, operation_id })
+  }
+  assert.deepEqual(await listLeftCopies(database), [
+    { operation_id: 'op_gone', host_id: 'hst_1', port: 1 },
+  ])
+  assert.equal((await countCopies(database)).get('hst_1'), 2)
+  await deleteCopy(database, 'op_gone')
+  assert.deepEqual(await listLeftCopies(database), [])
 })

@@ -97,22 +97,22 @@ export async function backUp(
   findStanza: typeof activeStanza = activeStanza,
 ): Promise<{ label: string }> {
   for (let attempt = 1; ; attempt += 1) {
-    try {
-      const { backup, from } = await attemptBackup(step, input, findStanza, attempt)
-      if (backup === undefined) continue
+    const made = await attemptBackup(step, input, findStanza, attempt).catch(async (error) => {
+      const isStore = error instanceof HowdahError && error.code === 'repository-failed'
+      if (!isStore || attempt >= ATTEMPTS_MAX) throw error
+      await step.say(`attempt ${attempt}, ${error.message}`)
+    })
+    const { backup, from = '' } = made ?? {}
+    if (backup !== undefined) {
       const { info } = backup
       await step.say(
         `${backup.label}: ${formatSize(info.read_bytes)} read, ` +
           `${formatSize(info.repository_bytes)} stored${from === '' ? '' : `; from ${from}`}`,
       )
       return { label: backup.label }
-    } catch (error) {
-      const isStore = error instanceof HowdahError && error.code === 'repository-failed'
-      if (!isStore || attempt >= ATTEMPTS_MAX) throw error
-      await step.say(`attempt ${attempt}, ${error.message}`)
-      // A leader that is on its way out, or a store that stumbled: a moment, then again.
-      await step.changes.waitUntil([], Date.now() + attempt * 1000, async () => undefined)
     }
+    // A leader that is on its way out, or a store that stumbled: a moment, then again.
+    await step.changes.waitUntil([], Date.now() + attempt * 1000, async () => undefined)
   }
 }
 
