@@ -274,7 +274,7 @@ function registerUpdate({ app, platform }: Api): void {
           const value = body[name]
           if (value !== undefined) await replaceSecret(tx, sealer, row.id, name, value)
         }
-        await touchHosts(tx, await listRepositoryHosts(tx, row.id))
+        if (storage !== undefined) await touchHosts(tx, await listRepositoryHosts(tx, row.id))
         await addEvent(tx, {
           kind: 'repository.changed',
           message: `repository ${row.name} was changed by ${userOf(request).name}`,

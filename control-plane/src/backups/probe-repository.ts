@@ -58,7 +58,7 @@ async function probeFrom(
     repository: accessOn(repository, at),
     place: randomUUID(),
   }
-  const { place } = await runRepositoryTask<{ place: string }>(
+  const answer = await runRepositoryTask<{ place: string } | null>(
     platform,
     host.id,
     PROBE_TIMEOUT_MS,
@@ -69,6 +69,7 @@ async function probeFrom(
     const said = `from ${host.name}: ${error.message}`
     throw new HowdahError('repository-failed', said, { cause: error.cause })
   })
+  const place = answer?.place ?? ''
   if (new RegExp(PLACE_PATTERN).test(place)) return place
   const said = `from ${host.name}: its file ${OWN_DIRECTORY}/place is none of ours`
   throw new HowdahError('repository-failed', said)

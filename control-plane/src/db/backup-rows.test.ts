@@ -200,7 +200,7 @@ test('a backup that was made is not made again because something after it failed
   assert.ok(Number(await fullAt()) < Date.now() + 400_000)
 })
 
-test('the copy of a drill that ended somewhere is found, that of one that runs is left', async () => {
+test('the copy of a drill that ended is found, that of one that runs is left', async () => {
   const running = await insertOperation(database, {
     kind: 'restore-drill',
     title: '',
