@@ -139,7 +139,7 @@ test('a drill that cannot read the store says nothing about the backup', async (
   const before = await newestBackup()
   assert.notEqual(before?.proven_at ?? null, null)
   const refuse = { kind: 'answer' as const, status: 403, code: 'AccessDenied' }
-  await store.misbehave({ fault: refuse, concerns: /^GET .*\/bundle\// })
+  await store.misbehave({ fault: refuse, concerns: /^GET .*\/backup\.manifest/ })
   try {
     const reply = await drill()
     const operation = await platform.waitOperation(reply.body.operation.id, OPERATION_TIMEOUT_MS)
