@@ -68,6 +68,7 @@ export async function runSyncLoop(needs: SyncNeeds): Promise<void> {
 /** Whether the reply held anything new. Tasks are taken even if the spec is refused. */
 async function takeReply(needs: SyncNeeds, reply: SyncReply): Promise<boolean> {
   const known = new Set(needs.tasks.knownIds())
+  await needs.tasks.withdraw(reply.withdrawn ?? [])
   needs.tasks.offer(reply.tasks)
   const newTasks = reply.tasks.some((task) => !known.has(task.id))
   if (reply.spec === undefined) return newTasks

@@ -44,6 +44,7 @@ import * as repoAdd from './commands/repo-add.ts'
 import * as repoDelete from './commands/repo-delete.ts'
 import * as repoList from './commands/repo-list.ts'
 import * as repoShow from './commands/repo-show.ts'
+import * as repoUpdate from './commands/repo-update.ts'
 import * as restore from './commands/restore.ts'
 import * as restorePointCreate from './commands/restore-point-create.ts'
 import * as restorePointList from './commands/restore-point-list.ts'
@@ -97,6 +98,7 @@ const COMMANDS = [
   repoAdd,
   repoList,
   repoShow,
+  repoUpdate,
   repoDelete,
   uri,
   psql,

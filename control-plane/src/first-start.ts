@@ -78,6 +78,12 @@ export async function ensureDefaultRepository(database: Database, path: string):
     await tx.query('select pg_advisory_xact_lock($1)', [LOCK_KEY])
     if ((await listRepositories(tx)).length > 0) return
     const settings = { path }
-    await insertRepository(tx, { name: 'local', kind: 'directory', settings, isDefault: true })
+    await insertRepository(tx, {
+      name: 'local',
+      kind: 'directory',
+      settings,
+      isDefault: true,
+      place: null,
+    })
   })
 }

@@ -1,13 +1,16 @@
 // Owns what happens by the clock: old idempotency keys and tasks go, tombstones past their undo
 // window are purged, and so is what restores have set aside.
 import { describeError } from '@howdah/core/errors.ts'
+import { deleteLeftDoors } from './db/backup-doors.ts'
 import { listInstances, listPurgeable, setClusterState } from './db/clusters.ts'
+import { listLeftCopies } from './db/drill-copies.ts'
 import { deleteOldKeys } from './db/idempotency.ts'
 import { insertOperation } from './db/operations.ts'
 import { deleteUndo, listExpiredUndos } from './db/restore-undo.ts'
 import { deleteOldTasks } from './db/tasks.ts'
 import { runTask } from './operations/agent-task.ts'
 import { deleteCluster } from './operations/delete-cluster.ts'
+import { removeCopy } from './operations/drill-copy.ts'
 import type { Platform } from './operations/operation.ts'
 import { asidePath } from './operations/restore-cluster.ts'
 
@@ -28,6 +31,8 @@ export function startHousekeeping(platform: Platform): { stop(): void } {
 async function keepHouse(platform: Platform): Promise<void> {
   const { database, log } = platform
   await removeExpiredUndos(platform)
+  await removeLeftCopies(platform)
+  await deleteLeftDoors(database)
   await deleteOldKeys(database)
   await deleteOldTasks(database)
   for (const cluster of await listPurgeable(database)) {
@@ -49,6 +54,15 @@ async function keepHouse(platform: Platform): Promise<void> {
       .catch((error) =>
         log.info({ cluster: cluster.id, error: describeError(error) }, 'not purged'),
       )
+  }
+}
+
+/** Of drills that ended where nobody could clean up; a host that is away is asked again. */
+async function removeLeftCopies(platform: Platform): Promise<void> {
+  for (const copy of await listLeftCopies(platform.database)) {
+    await removeCopy(platform, copy).catch((error) =>
+      platform.log.info({ copy, error: describeError(error) }, 'copy of a drill not removed'),
+    )
   }
 }
 

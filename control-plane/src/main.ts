@@ -1,6 +1,7 @@
 // The only composition root: reads the configuration, builds what there is and wires it together.
 import { describeError } from '@howdah/core/errors.ts'
 import { makeApi } from './api/server.ts'
+import { startRemovals } from './backups/remove-stanza.ts'
 import { type Authority, fingerprint, issueCertificate } from './certificates.ts'
 import { listenForChanges } from './changes.ts'
 import { type Config, readConfig } from './config.ts'
@@ -74,10 +75,12 @@ async function start(config: Config, log: Log): Promise<Stop[]> {
     const housekeeping = startHousekeeping(platform)
     const schedules = startSchedules(platform)
     const archiveChecks = startArchiveChecks(platform)
+    const removals = startRemovals(platform)
     stops.push(
       () => housekeeping.stop(),
       () => schedules.stop(),
       () => archiveChecks.stop(),
+      () => removals.stop(),
       () => worker.stop(),
     )
   }

@@ -15,8 +15,8 @@ const ANSWER = `[{"archive":[{"database":{"id":1,"repo-key":1},"id":"15-1","max"
 "status":{"code":0,"lock":{"backup":{"held":false}},"message":"ok"}}]`
 
 test('what the program prints becomes backups with their operation and timeline', () => {
-  const { backups, status, running } = parseRepositoryAnswer(ANSWER, 'clu_x')
-  assert.equal(status, 'ok')
+  const { backups, isThere, running } = parseRepositoryAnswer(ANSWER, 'clu_x')
+  assert.equal(isThere, true)
   assert.equal(running, undefined)
   assert.equal(backups[0]?.operationId, 'op_1')
   assert.equal(backups[0]?.info.timeline, 2)
@@ -30,6 +30,22 @@ test('a backup that runs is seen with its progress', () => {
 
 test('a stanza that is not there has no backups', () => {
   assert.deepEqual(parseRepositoryAnswer('[]', 'clu_x').backups, [])
+  for (const code of [1, 3]) {
+    const { isThere, backups } = parseRepositoryAnswer(unread(code), 'clu_x')
+    assert.deepEqual({ isThere, backups }, { isThere: false, backups: [] })
+  }
+})
+
+// What it prints, ending well, when a store answers 403 or not at all.
+const unread = (code: number) => `[{"archive":[],"backup":[],"cipher":"aes-256-cbc","db":[],
+"name":"clu_x","repo":[{"cipher":"aes-256-cbc","key":1,"status":{"code":${code},"message":"x"}}],
+"status":{"code":${code},"lock":{"backup":{"held":false}},"message":"x"}}]`
+
+test('a repository that cannot be read is none without backups', () => {
+  for (const code of [4, 5, 6, 99]) {
+    assert.throws(() => parseRepositoryAnswer(unread(code), 'clu_x'), { code: 'repository-failed' })
+  }
+  assert.deepEqual(parseRepositoryAnswer(unread(2), 'clu_x').backups, [])
 })
 
 test('anything else is refused', () => {

@@ -85,8 +85,8 @@ export interface ListedBackup {
 }
 
 export interface RepositoryAnswer {
-  /** `ok`, or what is wrong in the program's own words. */
-  status: string
+  /** Whether the stanza is there; without it there are no backups. */
+  isThere: boolean
   backups: ListedBackup[]
   /** A backup that runs now. */
   running: { doneBytes: number; totalBytes: number } | undefined
@@ -95,7 +95,15 @@ export interface RepositoryAnswer {
 /** The annotation that a backup carries, so that a step that runs again finds what it made. */
 export const OPERATION_ANNOTATION = 'operation'
 
-/** Throws `repository-failed` when it is not what the program prints. */
+/** The program's codes: it could read everything, and has backups, or none yet. */
+const READ: readonly number[] = [0, 2]
+/** There is no stanza, or nothing in it. */
+const NOT_THERE: readonly number[] = [1, 3]
+
+/**
+ * Throws `repository-failed` when it is not what the program prints, or the program could not read
+ * everything: it lists no backups then, just as where there are none, and ends well.
+ */
 export function parseRepositoryAnswer(text: string, stanza: string): RepositoryAnswer {
   let answer: unknown
   try {
@@ -107,10 +115,14 @@ export function parseRepositoryAnswer(text: string, stanza: string): RepositoryA
     throw new HowdahError('repository-failed', 'the list of backups has an unknown form')
   }
   const own = answer.find((entry) => entry.name === stanza)
-  if (own === undefined) return { status: 'missing stanza', backups: [], running: undefined }
-  const lock = own.status.lock?.backup
+  if (own === undefined) return { isThere: false, backups: [], running: undefined }
+  const { code, message, lock: locks } = own.status
+  if (!READ.includes(code) && !NOT_THERE.includes(code)) {
+    throw new HowdahError('repository-failed', `backups cannot be listed: ${message}`)
+  }
+  const lock = locks?.backup
   return {
-    status: own.status.code === 0 ? 'ok' : own.status.message,
+    isThere: READ.includes(code),
     backups: own.backup.map(toListed),
     running:
       lock?.held === true

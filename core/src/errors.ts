@@ -143,6 +143,16 @@ export const ERRORS = {
     title: 'the repository of backups does not do what it should',
     hint: 'the detail is what the repository said; howdah repo list shows where it is',
   },
+  'backup-damaged': {
+    http: 422, exit: 1, retryable: false,
+    title: 'the backup cannot be restored',
+    hint: 'take another: howdah backup create NAME --type full; older ones may still do',
+  },
+  'place-taken': {
+    http: 409, exit: 5, retryable: false,
+    title: 'that place is a repository already',
+    hint: 'howdah repo list shows it; howdah repo update gives it other keys',
+  },
   'no-repository': {
     http: 409, exit: 5, retryable: false,
     title: 'the cluster has no repository for backups',

@@ -55,6 +55,14 @@ test('five instances on four hosts: every host has one before a host has two', (
   )
 })
 
+test('instances go where they could archive as leaders, as long as hosts are enough', () => {
+  const hosts = [host('h1', { canBackUp: false }), host('h2', { load: 9 }), host('h3')]
+  const placedOn = (instances: number) =>
+    placeCluster(hosts, { instances, gateways: 1 }).instances.map(({ hostId }) => hostId)
+  assert.deepEqual(placedOn(2), ['id-h3', 'id-h2'])
+  assert.deepEqual(placedOn(3), ['id-h3', 'id-h2', 'id-h1'])
+})
+
 test('the least loaded hosts come first', () => {
   const hosts = [host('h1', { load: 3 }), host('h2', { load: 1 }), host('h3', { load: 2 })]
   const placed = placeCluster(hosts, { instances: 2, gateways: 1 })

@@ -11,6 +11,8 @@ export interface PlacementHost {
   load: number
   /** Instances of this very cluster on it, when one is added to those it has. Default 0. */
   ownInstances?: number
+  /** Whether an instance on it could archive while it leads. Default true. */
+  canBackUp?: boolean
   takenPorts: ReadonlySet<number>
 }
 
@@ -58,6 +60,7 @@ function chooseHosts(
   const ordered = [...hosts].sort(
     (a, b) =>
       (a.ownInstances ?? 0) - (b.ownInstances ?? 0) ||
+      (role === 'data' ? Number(b.canBackUp ?? true) - Number(a.canBackUp ?? true) : 0) ||
       Number(a.role !== role) - Number(b.role !== role) ||
       a.load - b.load ||
       a.name.localeCompare(b.name),

@@ -140,6 +140,7 @@ export const PGBACKREST_COMMANDS = [
   'backup',
   'expire',
   'verify',
+  'repo-ls',
   'repo-rm',
 ] as const
 
@@ -151,6 +152,9 @@ export const DataMeasure = Type.Object({
   bytes: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
 })
 export type DataMeasure = Static<typeof DataMeasure>
+
+/** What a place calls itself; chosen by whoever comes first. */
+export const PLACE_PATTERN = '^[0-9a-f-]{36}$'
 
 /** What a recovery reached. */
 export const RecoveryReport = Type.Object({
@@ -288,8 +292,16 @@ export const TaskAction = Type.Union([
     /** The agent stops the program again and again so that it reads no faster than this. */
     readBytesPerSecondMax: Type.Optional(Type.Integer({ minimum: 1_000_000 })),
   }),
-  /** Writes, reads and removes a small file in the repository, or says what failed. */
-  Type.Object({ kind: Type.Literal('probe-repository'), repository: RepositoryAccess }),
+  /**
+   * Writes, reads, lists and removes a small file in the repository, or says what failed. Returns
+   * `{ place }`: what stands in the repository as its identity; `place` is written where nothing
+   * does yet.
+   */
+  Type.Object({
+    kind: Type.Literal('probe-repository'),
+    repository: RepositoryAccess,
+    place: Type.String({ pattern: PLACE_PATTERN }),
+  }),
   /**
    * Archives segments that the repository lacks, as far as they are here and whole. Returns `{
    * pushed }`, their names.
@@ -389,6 +401,8 @@ export const SyncRequest = Type.Object({
 export const SyncReply = Type.Object({
   spec: Type.Optional(HostSpec),
   tasks: Type.Array(Task),
+  /** Nobody wants them any more: they are ended, and answered as such, until that is stored. */
+  withdrawn: Type.Optional(Type.Array(Type.String(), { maxItems: 1000 })),
 })
 
 /**

@@ -5,7 +5,7 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import type { Backup } from '@howdah/core/contract/backups.ts'
+import type { Backup, RestorePlan } from '@howdah/core/contract/backups.ts'
 import type { Cluster, OperationAccepted } from '@howdah/core/contract/clusters.ts'
 import type { Operation } from '@howdah/core/contract/operations.ts'
 import {
@@ -162,9 +162,12 @@ async function damageObject(stage: ArchiveStage): Promise<string> {
     check(drill.state === 'failed', 'the drill proved a damaged backup')
     const said = drill.error?.detail ?? ''
     check(said.includes(newest?.label ?? ''), `the backup is not named: ${said}`)
-    const fork = { name: 'damaged', instances: 1, backup: newest?.id }
-    const reply = await platform.api('POST', `/v1/clusters/${cluster.cluster.id}/fork`, fork)
-    check(reply.status === 422, `a fork of it: ${reply.status} ${JSON.stringify(reply.body)}`)
+    // Who asks for it by name gets it; nobody gets it by itself.
+    const fork = { name: 'damaged', instances: 1, plan: true }
+    const path = `/v1/clusters/${cluster.cluster.id}/fork`
+    const { status, body } = await platform.api<RestorePlan>('POST', path, fork)
+    const isOther = status === 422 || (status === 200 && body.backup !== newest?.label)
+    check(isOther, `it would be forked: ${status} ${JSON.stringify(body)}`)
     return `named: ${said.slice(0, 160)}`
   } finally {
     await writeFile(path, sound)

@@ -77,6 +77,7 @@ const EXPECTED_ACCESS: Record<string, Access> = {
   'GET /v1/repositories': 'read',
   'POST /v1/repositories': 'operate',
   'GET /v1/repositories/{repository}': 'read',
+  'PATCH /v1/repositories/{repository}': 'administer',
   'DELETE /v1/repositories/{repository}': 'administer',
   'GET /v1/clusters/{cluster}/backups': 'read',
   'POST /v1/clusters/{cluster}/backups': 'operate',

@@ -2,6 +2,7 @@
 // TLS, and the programs themselves. Everything that a task refuses is refused before anything runs.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { appendFile, chmod, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir, userInfo } from 'node:os'
@@ -153,7 +154,14 @@ async function info() {
 }
 
 test('a store is written, read and emptied again; what is wrong with it is said', async () => {
-  await probeRepository(access('one', {}, null), context())
+  const probe = (change: Partial<S3Storage> = {}) =>
+    probeRepository(
+      { kind: 'probe-repository', repository: access('one', change, null), place: randomUUID() },
+      context(),
+    )
+  // Whoever comes first says what the place is called, and everybody finds that.
+  const { place } = await probe()
+  assert.equal((await probe()).place, place)
   const stranger = (await createAuthority('somebody else')).certificatePem
   const cases: [Partial<S3Storage>, RegExp][] = [
     // The store of this test knows keys, and does not check signatures.
@@ -163,7 +171,7 @@ test('a store is written, read and emptied again; what is wrong with it is said'
     [{ allowPrivate: false }, /private network/],
   ]
   for (const [change, says] of cases) {
-    await assert.rejects(probeRepository(access('one', change, null), context()), says)
+    await assert.rejects(probe(change), says)
   }
   assert.deepEqual(await readdir(join(root.path, 'tasks')), [])
 })
@@ -215,6 +223,13 @@ test('a backup in the store is restored, replayed to a moment, and looked throug
   assert.equal(report?.damage, '')
   assert.equal(report?.timeline, 2)
   assert.deepEqual(await readdir(join(root.path, 'tasks')), [])
+})
+
+test('a store that refuses to be read is no store without backups', async () => {
+  assert.ok((await info()).backups.length > 0)
+  const refused = { ...command('info', ['--output=json']), repository: access('one', { key: 'X' }) }
+  const { output } = await runPgbackrest(refused, context())
+  assert.throws(() => parseRepositoryAnswer(output, STANZA), { code: 'repository-failed' })
 })
 
 test('a throttled backup reads no faster than it was told', async () => {

@@ -1,14 +1,22 @@
 // Backups in an S3 store, over TLS with an authority of its own: what is wrong with a store is said
 // before it is accepted, and a store that goes away is told and hurts nobody.
 import assert from 'node:assert/strict'
-import { readdir } from 'node:fs/promises'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import type { Backup, Repository } from '@howdah/core/contract/backups.ts'
-import type { ClusterAccepted, OperationAccepted } from '@howdah/core/contract/clusters.ts'
+import type { Cluster, ClusterAccepted, OperationAccepted } from '@howdah/core/contract/clusters.ts'
 import type { Operation } from '@howdah/core/contract/operations.ts'
 import type { Problem } from '@howdah/core/contract/resource.ts'
 import { createAuthority } from '../../control-plane/src/certificates.ts'
-import { ARCHIVE_FAULTS, type ArchiveFault, sufferFault } from '../harness/archive-faults.ts'
+import {
+  ARCHIVE_FAULTS,
+  type ArchiveFault,
+  endSegment,
+  listEvents,
+  sufferFault,
+  waitWhole,
+} from '../harness/archive-faults.ts'
 import { sql, type TestCluster } from '../harness/cluster.ts'
 import { type FaultyS3, startFaultyS3 } from '../harness/faulty-s3.ts'
 import {
@@ -100,6 +108,9 @@ test('a cluster is backed up there, proven and forked', async () => {
   const added = await add({})
   assert.equal(added.status, 201, JSON.stringify(added.body))
   assert.doesNotMatch(JSON.stringify(added.body), /S3RVER/)
+  // Nothing in its settings says so: the place itself does.
+  const alias = await add({ name: 'alias', region: 'eu-central-1' })
+  assert.deepEqual([alias.status, alias.body.code], [409, 'place-taken'])
   cluster = await platform.createCluster('demo', { instances: 1, repository: 'far' })
   await until('the first backup', 60_000, async () => {
     const path = '/v1/clusters/demo/backups'
@@ -119,6 +130,28 @@ test('a cluster is backed up there, proven and forked', async () => {
   assert.equal(row?.n, 1000)
 })
 
+async function newestBackup(): Promise<Backup | undefined> {
+  const path = '/v1/clusters/demo/backups'
+  return (await platform.api<{ data: Backup[] }>('GET', path)).body.data[0]
+}
+
+test('a drill that cannot read the store says nothing about the backup', async () => {
+  const before = await newestBackup()
+  assert.notEqual(before?.proven_at ?? null, null)
+  const refuse = { kind: 'answer' as const, status: 403, code: 'AccessDenied' }
+  await store.misbehave({ fault: refuse, concerns: /^GET .*\/backup\.manifest/ })
+  try {
+    const reply = await drill()
+    const operation = await platform.waitOperation(reply.body.operation.id, OPERATION_TIMEOUT_MS)
+    assert.ok(store.hits() > 0)
+    assert.equal(operation.error?.code, 'repository-failed', JSON.stringify(operation))
+    assert.match(operation.error?.detail ?? '', /nothing is known of/)
+  } finally {
+    await store.misbehave(undefined)
+  }
+  assert.deepEqual(await newestBackup(), before)
+})
+
 // What may happen to a store is more than fits here: `npm run backup-faults` tries all of it.
 for (const name of ['away', 'unavailable', 'forgets']) {
   test(`a store that fails (${name}) is told, clients notice nothing, it catches up`, async () => {
@@ -128,6 +161,45 @@ for (const name of ['away', 'unavailable', 'forgets']) {
     assert.equal(writer.lost, 0)
   })
 }
+
+/** As the leader's archiving is configured now. */
+async function renderedKey(): Promise<string> {
+  const [leader] = (await platform.api<Cluster>('GET', '/v1/clusters/demo')).body.instances
+  const config = join(platform.home, 'hosts', leader?.host ?? '', 'config', leader?.id ?? '')
+  const text = await readFile(join(config, 'pgbackrest.conf'), 'utf8')
+  return /^repo1-s3-key=(.+)$/m.exec(text)?.[1] ?? ''
+}
+
+test('keys of a store are changed while it is archived to, and no moment is lost', async () => {
+  const stage = { platform, cluster, store }
+  const known = new Set((await listEvents(stage)).map(({ id }) => id))
+  const path = '/v1/repositories/far'
+  const stale = await platform.api<Problem>('PATCH', path, {}, { 'if-match': '"99"' })
+  assert.equal(stale.status, 412, JSON.stringify(stale.body))
+  const wrong = { key: 'NOBODY', secret: 'NOTHING' }
+  const refused = await platform.api<Problem>('PATCH', path, wrong, { 'if-match': '*' })
+  assert.equal(refused.status, 422, JSON.stringify(refused.body))
+  assert.equal(await renderedKey(), store.key)
+  store.addKey('SECOND', 'OF-THE-SECOND')
+  const file = join(platform.home, 'second-secret')
+  await writeFile(file, 'OF-THE-SECOND\n')
+  const flags = ['--key', 'SECOND', '--secret-file', file]
+  const updated = await platform.howdah(['repo', 'update', 'far', ...flags])
+  assert.equal(updated.code, 0, updated.stderr)
+  await until('the new key to be rendered', 30_000, async () => {
+    const key = await renderedKey()
+    return key === 'SECOND' ? { value: true } : { seen: key }
+  })
+  store.revokeKey(store.key)
+  // Two: of the last one that has ended nobody can say yet that it is archived.
+  for (let count = 0; count < 2; count += 1) await endSegment(stage)
+  await waitWhole(stage)
+  const fresh = (await listEvents(stage)).filter(({ id }) => !known.has(id))
+  assert.deepEqual(
+    fresh.map(({ kind }) => kind).filter((kind) => kind.startsWith('archive.')),
+    [],
+  )
+})
 
 test('after all of this a backup is proven', async () => {
   await succeed(await drill())

@@ -2,7 +2,7 @@
 // any moment of it can be had again as a new cluster, and a backup is only called proven after it
 // was restored. What is broken in a repository is found, and named.
 import assert from 'node:assert/strict'
-import { chmod, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { after, before, test } from 'node:test'
 import type { Backup, BackupStatus, RestorePlan } from '@howdah/core/contract/backups.ts'
@@ -195,6 +195,28 @@ async function currentLsn(): Promise<string | undefined> {
   return (await sql<{ lsn: string }>({ cluster }, query))[0]?.lsn
 }
 
+test('a backup that is cancelled ends at once, and makes room for what is urgent', async () => {
+  const before = await backups()
+  const reply = await postWhenFree('demo/backups', {
+    type: 'full',
+    throttle_bytes_per_second: 1_000_000,
+  })
+  const { id } = reply.body.operation
+  await until('the backup to copy', OPERATION_TIMEOUT_MS, async () => {
+    const { body } = await platform.api<Operation>('GET', `/v1/operations/${id}`)
+    const said = body.steps.find(({ name }) => name === 'back-up')?.message ?? ''
+    return said.startsWith('copied from') ? { value: true } : { seen: said }
+  })
+  const cancelled = await platform.api<Operation>('POST', `/v1/operations/${id}/cancel`)
+  assert.equal(cancelled.status, 202, JSON.stringify(cancelled.body))
+  const operation = await platform.waitOperation(id, OPERATION_TIMEOUT_MS)
+  assert.equal(operation.state, 'cancelled', JSON.stringify(operation.error))
+  // Its program is gone with its lock: the next one need not wait for it.
+  await succeed(await postWhenFree('demo/backups', { type: 'incremental' }))
+  const now = await backups()
+  assert.equal(now.length, before.length + 1)
+})
+
 test('when the replica cannot be read, its leader is, and that is said', async () => {
   const { instances } = (await platform.api<Cluster>('GET', '/v1/clusters/demo')).body
   const replica = instances.find(({ role }) => role !== 'leader')
@@ -377,6 +399,28 @@ test('a restore that failed twice keeps the data and the repository for its undo
   await succeed(await postWhenFree('demo/restore-drills'))
 })
 
+/** Somebody else's: nothing of ours may remove it. */
+const keepsake = () => join(platform.home, 'occupied', cluster.cluster.id, 'keepsake')
+
+test('another name of a repository, or a place in use, is refused and left alone', async () => {
+  const alias = join(platform.home, 'alias')
+  await symlink(join(platform.home, 'backups'), alias)
+  const wish = (name: string, path: string) =>
+    platform.api<Problem>('POST', '/v1/repositories', { name, kind: 'directory', path })
+  const refused = await wish('alias', alias)
+  assert.deepEqual([refused.status, refused.body.code], [409, 'place-taken'])
+  const path = join(platform.home, 'occupied')
+  await mkdir(dirname(keepsake()), { recursive: true })
+  for (const each of [path, dirname(keepsake())]) await chmod(each, 0o777)
+  await writeFile(keepsake(), 'mine')
+  assert.equal((await wish('occupied', path)).status, 201)
+  // The second attempt as the first: it had not become a place of the cluster.
+  for (let attempt = 1; attempt <= 2; attempt += 1) {
+    const moved = await finish(await postWhenFree('demo/repository', { repository: 'occupied' }))
+    assert.equal(moved.error?.code, 'place-taken', JSON.stringify(moved))
+  }
+})
+
 test('another repository takes over without a gap, and the old one can still be read', async () => {
   await sql({ cluster }, 'create table if not exists ledger (n integer primary key)')
   // Once it may run, no backup is on its way any more.
@@ -423,6 +467,7 @@ test('the backups of a deleted cluster can be forked from, by its name', async (
     ),
   )
   assert.ok((await backups()).length > 0)
+  assert.equal(await readFile(keepsake(), 'utf8'), 'mine')
   const reply = await post('demo/fork', { name: 'risen', instances: 1 })
   const operation = await succeed(reply)
   const risen = await readCluster(platform.api, reply.body, operation)

@@ -28,15 +28,26 @@ export interface TestS3 extends AsyncDisposable {
   /** As a store that is away: connections are refused until `start`. */
   stop(): Promise<void>
   start(): Promise<void>
+  /** From the next request on, for every store of this process. */
+  addKey(key: string, secret: string): void
+  revokeKey(key: string): void
 }
 
-/** The only account that the server knows. */
+interface Account {
+  createKeyPair(key: string, secret: string): void
+  revokeAccessKey(key: string): void
+}
+
+/** The only account that the server knows, and its first key. */
 const ACCOUNT = 'S3RVER'
 const BUCKET = 'backups'
 const ADDRESS = '127.0.0.1'
 
 export async function startS3(): Promise<TestS3> {
   const S3rver = createRequire(import.meta.url)('s3rver') as new (options: object) => Server
+  const { DUMMY_ACCOUNT: account } = createRequire(import.meta.url)(
+    's3rver/lib/models/account',
+  ) as { DUMMY_ACCOUNT: Account }
   const directory = await mkdtemp(join(tmpdir(), 'howdah-test-s3-'))
   const authority = await createAuthority('test s3')
   const tls = await issueCertificate(authority, 'localhost', ['localhost'], 1)
@@ -72,6 +83,8 @@ export async function startS3(): Promise<TestS3> {
     directory: join(directory, BUCKET),
     start,
     stop,
+    addKey: (key, secret) => account.createKeyPair(key, secret),
+    revokeKey: (key) => account.revokeAccessKey(key),
     async [Symbol.asyncDispose]() {
       await stop()
       await rm(directory, { recursive: true, force: true })

@@ -8,9 +8,13 @@ import { TaskError } from './task-error.ts'
 /** Never an endpoint, whoever allows it: metadata services of clouds, and no host at all. */
 const NEVER: readonly [string, number, 'ipv4' | 'ipv6'][] = [
   ['0.0.0.0', 8, 'ipv4'],
+  ['100.100.100.200', 32, 'ipv4'],
+  ['168.63.129.16', 32, 'ipv4'],
   ['169.254.0.0', 16, 'ipv4'],
+  ['192.0.0.192', 32, 'ipv4'],
   ['224.0.0.0', 3, 'ipv4'],
   ['::', 128, 'ipv6'],
+  ['fd00:ec2::254', 128, 'ipv6'],
   ['fe80::', 10, 'ipv6'],
   ['ff00::', 8, 'ipv6'],
 ]
@@ -34,9 +38,19 @@ function blockList(rows: typeof NEVER): BlockList {
 const never = blockList(NEVER)
 const inside = blockList(PRIVATE)
 
-/** Why an endpoint may not have this address; undefined when it may. Takes mapped IPv4 as IPv4. */
+/** The IPv4 address that is written as an IPv6 one: mapped, or for a translator (NAT64). */
+function embedded(address: string): string | undefined {
+  const rest = /^(?:::ffff:|64:ff9b::)([0-9a-f:.]+)$/i.exec(address)?.[1]
+  if (rest === undefined || isIP(rest) === 4) return rest
+  const words = rest.split(':').map((word) => Number.parseInt(word, 16))
+  const [high, low] = words.length === 1 ? [0, words[0]] : words
+  if (words.length > 2 || high === undefined || low === undefined) return undefined
+  return [high >> 8, high & 255, low >> 8, low & 255].join('.')
+}
+
+/** Why an endpoint may not have this address; undefined when it may. */
 export function refuseAddress(address: string, allowPrivate: boolean): string | undefined {
-  const plain = address.replace(/^::ffff:(?=[0-9.]+$)/i, '')
+  const plain = embedded(address) ?? address
   const family = isIP(plain) === 4 ? 'ipv4' : 'ipv6'
   if (never.check(plain, family)) return `${address} is no address of a repository`
   if (inside.check(plain, family) && !allowPrivate) {

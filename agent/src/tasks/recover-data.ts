@@ -349,6 +349,9 @@ async function lookForDamage(recovery: Recovery): Promise<string> {
   try {
     return (await runProgram({ argv, timeoutMs, signal, user: root.dropTo })).slice(0, 4000)
   } catch (error) {
-    return String((error as Error).message).slice(-4000)
+    const said = String((error as Error).message)
+    // Any other end says nothing about what it was to look at.
+    if (!said.includes(' ended with code 2: ')) throw new TaskError('amcheck-failed', said)
+    return said.slice(-4000)
   }
 }

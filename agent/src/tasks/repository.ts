@@ -48,6 +48,8 @@ const OPTIONS: readonly string[] = [
 const LIST_BYTES_MAX = 256 * 1024 * 1024
 const ANSWER_BYTES_MAX = 1024 * 1024
 const ERROR_CHARACTERS_MAX = 1000
+/** Holds the identity of the place, whichever name or address leads to it. */
+const PLACE_FILE = 'place'
 const STDERR_CHARACTERS_MAX = 16_384
 
 /** The program with its configuration, for as long as `body` runs. */
@@ -166,16 +168,26 @@ export async function runPgbackrest(
 
 /** In a path of its own; whoever looks at the repository meanwhile is not disturbed. */
 export async function probeRepository(
-  access: RepositoryAccess,
+  action: Extract<TaskAction, { kind: 'probe-repository' }>,
   context: RepositoryContext,
-): Promise<void> {
+): Promise<{ place: string }> {
   const text = randomUUID()
   const path = `probe-${text}`
-  await withRepository(access, context, async ({ run }) => {
+  return await withRepository(action.repository, context, async ({ run }) => {
+    const list = async () =>
+      Object.keys(JSON.parse(await run(['--output=json', 'repo-ls'])) as Record<string, unknown>)
     await run(['repo-put', path], { input: text })
-    const read = await run(['repo-get', path])
-    await run(['repo-rm', path])
-    if (read !== text) throw new TaskError('', 'what was read is not what was written')
+    try {
+      const read = await run(['repo-get', path])
+      if (read !== text) throw new TaskError('', 'what was read is not what was written')
+      if (!(await list()).includes(path)) throw new TaskError('', 'what was written is not listed')
+    } finally {
+      await run(['repo-rm', path])
+    }
+    if (!(await list()).includes(PLACE_FILE)) {
+      await run(['repo-put', PLACE_FILE], { input: action.place })
+    }
+    return { place: (await run(['repo-get', PLACE_FILE])).trim() }
   })
 }
 

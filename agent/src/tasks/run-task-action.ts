@@ -108,7 +108,7 @@ async function runBackupAction(
     case 'pgbackrest':
       return await runPgbackrest(action, { root, ...limits })
     case 'probe-repository':
-      return await probeRepository(action.repository, { root, ...limits })
+      return await probeRepository(action, { root, ...limits })
     case 'list-archive':
       return await listArchive(action, { root, ...limits })
     case 'push-segments':

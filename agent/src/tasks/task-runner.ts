@@ -8,7 +8,9 @@ import type { ResultStore } from './result-store.ts'
 import { type ActionContext, runTaskAction } from './run-task-action.ts'
 import { TaskError } from './task-error.ts'
 
-const RUNNING_COUNT_MAX = 8
+/** What may take longer than this has places of its own: nothing short ever waits for it. */
+const SHORT_MS_MAX = 300_000
+const RUNNING_COUNT_MAX = { short: 8, repository: 4, long: 4 } as const
 const QUEUE_LENGTH_MAX = 200
 const KNOWN_COUNT_MAX = 1000
 const VALUE_BYTES_MAX = 1024 * 1024
@@ -17,6 +19,11 @@ const ERROR_LENGTH_MAX = 4000
 export interface TaskRunner {
   /** Takes those that are new; others are ignored or their result is sent again. */
   offer(tasks: readonly Task[]): void
+  /**
+   * Ends those that run and forgets those that wait. Each gets a result, also one that was never
+   * seen here: whoever took it back learns that it is over.
+   */
+  withdraw(ids: readonly string[]): Promise<void>
   /** For the control plane: what it need not send again. */
   knownIds(): string[]
   /** Resolves once nothing runs any more; call it after `signal` aborted. */
@@ -32,20 +39,44 @@ export interface TaskRunnerNeeds {
   onResult: () => void
 }
 
+type Lane = keyof typeof RUNNING_COUNT_MAX
+
+/** A store that does not answer keeps short tasks waiting that go there, and no others. */
+function laneOf({ timeoutMs, action }: Task): Lane {
+  if (timeoutMs > SHORT_MS_MAX) return 'long'
+  return 'repository' in action ? 'repository' : 'short'
+}
+
+/** The first that need not wait, which may have come after others that do. */
+export function nextStartable(queue: readonly Task[], running: Iterable<Task>): Task | undefined {
+  const counts = { short: 0, repository: 0, long: 0 }
+  for (const task of running) counts[laneOf(task)] += 1
+  return queue.find((task) => counts[laneOf(task)] < RUNNING_COUNT_MAX[laneOf(task)])
+}
+
+interface RunningTask {
+  task: Task
+  stop: AbortController
+  ended: Promise<void>
+}
+
 export function makeTaskRunner(needs: TaskRunnerNeeds): TaskRunner {
-  const queue: Task[] = []
-  const running = new Map<string, Promise<void>>()
+  let queue: Task[] = []
+  const running = new Map<string, RunningTask>()
   const { results } = needs
 
   function startNext(): void {
-    while (!needs.signal.aborted && running.size < RUNNING_COUNT_MAX) {
-      const task = queue.shift()
+    while (!needs.signal.aborted) {
+      const tasks = [...running.values()].map(({ task }) => task)
+      const task = nextStartable(queue, tasks)
       if (task === undefined) return
-      const work = runTask(needs, task).finally(() => {
+      queue = queue.filter((queued) => queued !== task)
+      const stop = new AbortController()
+      const ended = runTask(needs, task, stop.signal).finally(() => {
         running.delete(task.id)
         startNext()
       })
-      running.set(task.id, work)
+      running.set(task.id, { task, stop, ended })
     }
   }
 
@@ -63,6 +94,16 @@ export function makeTaskRunner(needs: TaskRunnerNeeds): TaskRunner {
       }
       startNext()
     },
+    async withdraw(ids) {
+      queue = queue.filter(({ id }) => !ids.includes(id))
+      for (const id of ids) {
+        running.get(id)?.stop.abort()
+        if (running.has(id)) continue
+        if (results.has(id)) results.markWanted(id)
+        else await results.add(withdrawn(id))
+      }
+      if (ids.length > 0) needs.onResult()
+    },
     knownIds() {
       const ids = [
         ...running.keys(),
@@ -72,14 +113,18 @@ export function makeTaskRunner(needs: TaskRunnerNeeds): TaskRunner {
       return [...new Set(ids)].slice(0, KNOWN_COUNT_MAX)
     },
     async drain() {
-      await Promise.allSettled(running.values())
+      await Promise.allSettled([...running.values()].map(({ ended }) => ended))
     },
   }
 }
 
-async function runTask(needs: TaskRunnerNeeds, task: Task): Promise<void> {
+function withdrawn(id: string): TaskResult {
+  return { id, ok: false, value: null, error: 'it was taken back', errorCode: 'withdrawn' }
+}
+
+async function runTask(needs: TaskRunnerNeeds, task: Task, stop: AbortSignal): Promise<void> {
   const startedMs = performance.now()
-  const result = await resultOf(needs, task)
+  const result = await resultOf(needs, task, stop)
   // Stopping cut it short: reported as failed, it would not be sent again to the next agent.
   if (needs.signal.aborted && !result.ok) return
   const tookMs = Math.round(performance.now() - startedMs)
@@ -93,12 +138,17 @@ async function runTask(needs: TaskRunnerNeeds, task: Task): Promise<void> {
   needs.onResult()
 }
 
-async function resultOf(needs: TaskRunnerNeeds, task: Task): Promise<TaskResult> {
+async function resultOf(
+  needs: TaskRunnerNeeds,
+  task: Task,
+  stop: AbortSignal,
+): Promise<TaskResult> {
   const { id, timeoutMs } = task
   const deadline = new AbortController()
   const abort = () => deadline.abort()
   const timer = setTimeout(abort, timeoutMs)
-  needs.signal.addEventListener('abort', abort, { once: true })
+  const ending = AbortSignal.any([needs.signal, stop])
+  ending.addEventListener('abort', abort, { once: true })
   // An action that does not heed its signal is left behind rather than waited for.
   const expired = new Promise<never>((_, reject) => {
     const said = new TaskError('timeout', `it did not end within ${timeoutMs} ms`)
@@ -110,6 +160,7 @@ async function resultOf(needs: TaskRunnerNeeds, task: Task): Promise<TaskResult>
     const value = await Promise.race([runTaskAction(task.action, needs.context, limits), expired])
     return boundValue({ id, ok: true, value: value ?? null, error: '', errorCode: '' })
   } catch (error) {
+    if (stop.aborted) return withdrawn(id)
     const timedOut = deadline.signal.aborted
     const code = error instanceof TaskError ? error.code : ''
     const text = describeError(error).slice(0, ERROR_LENGTH_MAX).toWellFormed()
@@ -117,7 +168,7 @@ async function resultOf(needs: TaskRunnerNeeds, task: Task): Promise<TaskResult>
     return { id, ok: false, value: null, error: text, errorCode }
   } finally {
     clearTimeout(timer)
-    needs.signal.removeEventListener('abort', abort)
+    ending.removeEventListener('abort', abort)
   }
 }
 

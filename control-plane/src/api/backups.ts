@@ -11,6 +11,7 @@ import type { Queryable } from '../database.ts'
 import { findBackup, listBackups, storeSchedules, toBackup } from '../db/backups.ts'
 import { type ClusterRow, findCluster, lockCluster, updateClusterSpec } from '../db/clusters.ts'
 import { activeStanza, findStanzas } from '../db/repositories.ts'
+import { formatSize } from '../operations/backup-steps.ts'
 import { type CreateBackupInput, createBackup, policyOf } from '../operations/create-backup.ts'
 import { deleteBackup } from '../operations/delete-backup.ts'
 import type { Api } from './app.ts'
@@ -21,6 +22,8 @@ import { mutate } from './mutation.ts'
 const Params = Type.Object({ cluster: ResourceRef })
 const BackupParams = Type.Object({ cluster: ResourceRef, backup: ResourceRef })
 const tags = ['backups']
+/** An hour less than its task has: WAL is waited for at its end. */
+const BACKUP_HOURS_MAX = 23
 
 /** A cluster, or what is left of one in a repository: `id` finds its backups. */
 export async function requireBackedUp(
@@ -167,6 +170,8 @@ function registerCreate({ app, platform }: Api): void {
         const type = request.body.type ?? 'incremental'
         const title = `${type} backup of ${cluster.name}`
         const { throttle_bytes_per_second: throttle } = request.body
+        const sizeBytes = (await listBackups(tx, cluster.id))[0]?.info.size_bytes ?? 0
+        refuseTooSlow(sizeBytes, throttle)
         const input: CreateBackupInput = {
           type,
           ...(throttle === undefined ? {} : { bytesPerSecondMax: throttle }),
@@ -175,6 +180,16 @@ function registerCreate({ app, platform }: Api): void {
         return { status: 202, headers: started.headers, body: { operation: started.operation } }
       }),
   )
+}
+
+/** Before it runs for a day in vain. */
+export function refuseTooSlow(sizeBytes: number, bytesPerSecond = Number.POSITIVE_INFINITY): void {
+  const hours = sizeBytes / bytesPerSecond / 3600
+  if (hours < BACKUP_HOURS_MAX) return
+  const least = formatSize(sizeBytes / (BACKUP_HOURS_MAX * 3600))
+  const said = `${formatSize(sizeBytes)} would take ${Math.ceil(hours)} hours`
+  const bound = `a backup may take ${BACKUP_HOURS_MAX}: read at least ${least}/s`
+  throw new HowdahError('bad-request', `throttle_bytes_per_second: ${said}; ${bound}`)
 }
 
 function checkPolicy(policy: BackupPolicy): void {

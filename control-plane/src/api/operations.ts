@@ -101,7 +101,8 @@ async function cancel(tx: Queryable, row: OperationRow, hasUndo: boolean): Promi
     }
     await requestCancel(tx, row.id)
   } else if (row.state === 'failed' && hasUndo) {
-    throw new HowdahError('not-cancellable', `${row.title} has failed; delete the cluster`)
+    const said = row.lane === 'backup' ? 'nothing of it runs' : 'delete the cluster'
+    throw new HowdahError('not-cancellable', `${row.title} has failed; ${said}`)
   } else {
     throw new HowdahError('not-cancellable', `${row.title} has ${row.state}`)
   }

@@ -39,6 +39,11 @@ test('an operator uses endpoints that an administrator has chosen, and no others
   assert.match(refuseToOperator(directory, present({})) ?? '', /directory/)
 })
 
+test('where new clusters are backed up to is for administrators to say', () => {
+  assert.match(refuseToOperator({ ...body, default: true }, present({})) ?? '', /the default/)
+  assert.equal(refuseToOperator({ ...body, default: false }, present({})), undefined)
+})
+
 test('a private network is allowed for an endpoint, not by who uses it', () => {
   const wish = { ...body, allow_private: true }
   assert.match(refuseToOperator(wish, present({})) ?? '', /private network/)

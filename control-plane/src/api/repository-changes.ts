@@ -50,10 +50,13 @@ export function registerRepositoryChanges({ app, platform }: Api): void {
           const said = `cluster ${cluster.name} is paused, and has to restart to archive`
           throw new HowdahError('wrong-state', said)
         }
+        // Restarts are a change of the cluster like any other: one at a time.
+        const lane = restart ? 'cluster' : 'backup'
         await assignRepository(tx, platform.sealer, cluster, repository.id, true)
         const input: ChangeRepositoryInput = { repositoryId: repository.id, restart }
         const title = `have ${cluster.name} backed up to ${repository.name}`
-        const started = await startOperation(tx, request, changeRepository, cluster, title, input)
+        const definition = { ...changeRepository, lane } as const
+        const started = await startOperation(tx, request, definition, cluster, title, input)
         return { status: 202, headers: started.headers, body: { operation: started.operation } }
       }),
   )

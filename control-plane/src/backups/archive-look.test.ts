@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { formatLsn } from '@howdah/core/wal.ts'
-import { parseHistory } from './archive-look.ts'
+import { newestArchived, parseHistory } from './archive-look.ts'
 import { isOnHistory } from './archive-status.ts'
 
 test('a history file says where each timeline left its parent', () => {
@@ -16,6 +16,28 @@ test('a history file says where each timeline left its parent', () => {
     ],
   )
   assert.deepEqual(parseHistory('', 1), [])
+})
+
+test('a new leader that has archived nothing yet answers for what the one before it wrote', () => {
+  const starts = parseHistory('1\t0/5000110\tno recovery target specified\n', 2)
+  const old = { timeline: 1, first: 1, last: 3 }
+  const silent = { timeline: 2, last: null }
+  assert.deepEqual(newestArchived(silent, starts, [old]), { timeline: 2, number: 4 })
+  // What it says of a timeline that it followed is no word about its own.
+  const stale = { timeline: 2, last: '000000010000000000000009' }
+  assert.deepEqual(newestArchived(stale, starts, [old]), { timeline: 2, number: 4 })
+  const own = { timeline: 2, first: 5, last: 7 }
+  assert.deepEqual(newestArchived(silent, starts, [old, own]), { timeline: 2, number: 7 })
+  assert.equal(newestArchived({ timeline: 1, last: null }, [], []), undefined)
+})
+
+test('a segment that is still on its way beside a later one is no gap', () => {
+  const ranges = [
+    { timeline: 1, first: 1, last: 3 },
+    { timeline: 1, first: 5, last: 5 },
+  ]
+  const leader = { timeline: 1, last: '000000010000000000000003' }
+  assert.deepEqual(newestArchived(leader, [], ranges), { timeline: 1, number: 3 })
 })
 
 test('a backup that was taken after its timeline was left is on no history', () => {

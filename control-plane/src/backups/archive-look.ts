@@ -19,6 +19,7 @@ import { listBackups } from '../db/backups.ts'
 import type { ClusterRow } from '../db/clusters.ts'
 import type { StanzaRow } from '../db/repositories.ts'
 import type { Platform } from '../operations/operation.ts'
+import type { SeenStatus } from './archive-news.ts'
 import { type ArchiveStatus, isOnHistory } from './archive-status.ts'
 import { accessOn, loadStanza, placeOn, runRepositoryTask } from './repository-access.ts'
 
@@ -27,6 +28,7 @@ const GAPS_SHOWN_MAX = 100
 
 const ARCHIVER = `select pg_current_wal_lsn()::text as present,
     ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer as timeline,
+    current_setting('archive_mode') <> 'off' as archives,
     last_archived_wal as last, to_char(last_archived_time at time zone 'UTC',
       'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as last_at,
     last_failed_wal as failed, to_char(last_failed_time at time zone 'UTC',
@@ -39,6 +41,7 @@ const ARCHIVER = `select pg_current_wal_lsn()::text as present,
 interface ArchiverRow {
   present: string
   timeline: number
+  archives: boolean
   last: string | null
   last_at: string | null
   failed: string | null
@@ -56,7 +59,7 @@ export async function lookAtArchive(
   cluster: ClusterRow,
   stanza: StanzaRow,
   before: ArchiveStatus,
-): Promise<Omit<ArchiveStatus, 'gapsSince' | 'failing' | 'givenUp'>> {
+): Promise<SeenStatus> {
   const rows = await queryLeader<ArchiverRow>(platform, cluster, { text: ARCHIVER, params: [] })
   const archiver = rows[0]
   const leader = await findLeader(platform, cluster.id)
@@ -66,6 +69,7 @@ export async function lookAtArchive(
   const told = {
     presentLsn: archiver.present,
     timeline: archiver.timeline,
+    archives: archiver.archives,
     lastSegment: archiver.last,
     lastAt: archiver.last_at,
     failedSegment: archiver.failed,
@@ -74,7 +78,7 @@ export async function lookAtArchive(
   }
   try {
     const inventory = await listSegments(platform, stanza, leader)
-    return { ...told, ...(await compare(platform, stanza, archiver, inventory)), error: '' }
+    return { ...told, ...(await compare(platform, stanza, archiver, inventory, before)), error: '' }
   } catch (error) {
     return { ...before, ...told, error: describeError(error).slice(0, 1000) }
   }
@@ -113,6 +117,7 @@ async function compare(
   stanza: StanzaRow,
   archiver: ArchiverRow,
   inventory: ArchiveInventory,
+  before: ArchiveStatus,
 ) {
   const starts = parseHistory(archiver.history, archiver.timeline)
   const history = { starts: starts.map(({ timeline, lsn }) => ({ timeline, lsn: formatLsn(lsn) })) }
@@ -120,19 +125,22 @@ async function compare(
     .filter(({ repository_id }) => repository_id === stanza.repository_id)
     .filter((backup) => isOnHistory(backup, history))
     .at(-1)?.info
-  const to = newestArchived(archiver, inventory.ranges)
+  const to = newestArchived(archiver, starts, inventory.ranges)
   const start = parseLsn(oldest?.lsn_start ?? '')
+  // While it is not known how far the archive should go, what was known of it stays.
   const gaps: WalRange[] =
-    to === undefined || start === undefined || oldest === undefined
-      ? []
-      : missingSegments(inventory.ranges, {
-          from: { timeline: oldest.timeline, number: segmentOf(start) },
-          starts,
-          to,
-        })
+    to === undefined
+      ? before.gaps
+      : start === undefined || oldest === undefined
+        ? []
+        : missingSegments(inventory.ranges, {
+            from: { timeline: oldest.timeline, number: segmentOf(start) },
+            starts,
+            to,
+          })
   return {
     ...history,
-    archivedLsn: to === undefined ? null : formatLsn(endOf(to)),
+    archivedLsn: to === undefined ? before.archivedLsn : formatLsn(endOf(to)),
     gaps: gaps.slice(-GAPS_SHOWN_MAX),
     archiveBytes: inventory.bytes,
     archiveSegments: inventory.segments,
@@ -141,12 +149,20 @@ async function compare(
 
 const endOf = ({ number }: Segment): bigint => BigInt(number + 1) * BigInt(SEGMENT_BYTES)
 
-/** What PostgreSQL believes, or what is there, whichever is later. */
-function newestArchived(archiver: ArchiverRow, ranges: readonly WalRange[]): Segment | undefined {
-  const told = parseSegmentName(archiver.last ?? '')
-  const there = ranges
-    .filter((range) => range.timeline === archiver.timeline)
-    .map((range) => ({ timeline: range.timeline, number: range.last }))
-  const all = [...there, ...(told === undefined ? [] : [told])]
-  return all.sort((a, b) => b.number - a.number)[0]
+/**
+ * How far the archive should go: what the leader says of its own timeline. One that was just made
+ * leader says nothing yet: then what is there of that timeline counts, and else everything up to
+ * where the timeline began, which the leader before it had to archive.
+ */
+export function newestArchived(
+  { timeline, last }: Pick<ArchiverRow, 'timeline' | 'last'>,
+  starts: readonly TimelineStart[],
+  ranges: readonly WalRange[],
+): Segment | undefined {
+  const told = parseSegmentName(last ?? '')
+  if (told?.timeline === timeline) return told
+  const there = ranges.filter((range) => range.timeline === timeline).map((range) => range.last)
+  if (there.length > 0) return { timeline, number: Math.max(...there) }
+  const start = starts.find((each) => each.timeline === timeline)
+  return start === undefined ? undefined : { timeline, number: segmentOf(start.lsn) - 1 }
 }

@@ -76,6 +76,28 @@ test('each gap is told once, also while an older one is still there', () => {
   ])
 })
 
+test('a leader whose host cannot archive is told, and when another takes over', () => {
+  assert.deepEqual(
+    told({ archives: true }, { archives: false }, { archives: false }, { archives: true }),
+    [[], ['archive.off'], [], ['archive.on']],
+  )
+})
+
+test('WAL that waits without anything failing is told once it has waited for long', () => {
+  const waits = { presentLsn: '0/7000001' }
+  let before: ArchiveStatus = { ...WELL, presentLsn: '0/6000000' }
+  const kinds = ['00:10', '01:10', '02:09', '02:11', '03:11'].map((at) => {
+    const now = continueStatus(before, { ...WELL, ...waits }, `2026-01-01T00:${at}.000Z`)
+    const { news } = archiveNews('demo', before, now)
+    before = now
+    return news.map(({ kind }) => kind)
+  })
+  assert.deepEqual(kinds, [[], [], [], ['archive.behind'], []])
+  // It moves: then it is only late.
+  const moved = { ...WELL, presentLsn: '0/9000001', archivedLsn: '0/6000000' }
+  assert.equal(continueStatus(before, moved, '2026-01-01T00:05:00.000Z').isStuck, false)
+})
+
 test('a gap asks for a backup, its growth does not', () => {
   const first = continueStatus(WELL, { ...WELL, gaps: [gap(5)] }, '')
   assert.equal(archiveNews('demo', WELL, first).needsBackup, true)

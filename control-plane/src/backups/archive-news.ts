@@ -1,12 +1,26 @@
 // Owns what is worth telling of a look at a cluster's archive, compared with the look before: pure,
 // so that each way in which WAL gets lost can be tried in microseconds.
-import { describeRange, parseSegmentName, type WalRange } from '@howdah/core/wal.ts'
+import {
+  describeRange,
+  parseLsn,
+  parseSegmentName,
+  SEGMENT_BYTES,
+  type WalRange,
+} from '@howdah/core/wal.ts'
 import type { ArchiveStatus } from './archive-status.ts'
 
 export interface ArchiveNews {
   kind: string
   message: string
 }
+
+export type SeenStatus = Omit<
+  ArchiveStatus,
+  'gapsSince' | 'failing' | 'givenUp' | 'stuckSince' | 'isStuck'
+>
+
+/** A segment is archived within seconds of its end, and ends after a minute. */
+const STUCK_MS = 120_000
 
 /** What PostgreSQL said last was that it could not archive. */
 const isRefused = ({ failedAt, lastAt }: ArchiveStatus): boolean =>
@@ -18,7 +32,7 @@ const isRefused = ({ failedAt, lastAt }: ArchiveStatus): boolean =>
  */
 export function continueStatus(
   before: ArchiveStatus,
-  seen: Omit<ArchiveStatus, 'gapsSince' | 'failing' | 'givenUp'>,
+  seen: SeenStatus,
   now: string,
 ): ArchiveStatus {
   const isUnseen = seen.error !== ''
@@ -26,12 +40,23 @@ export function continueStatus(
   const isPast =
     parseSegmentName(seen.lastSegment ?? '') !== undefined &&
     (seen.lastSegment ?? '') > (before.lastSegment ?? '')
+  const stuckSince = isWaiting(before, seen) ? (before.stuckSince ?? now) : null
   return {
     ...seen,
     gapsSince: seen.gaps.length === 0 ? null : (before.gapsSince ?? now),
     failing: isRefused({ ...before, ...seen }) || (isUnseen && wasFailing),
     givenUp: isUnseen && ((before.givenUp ?? false) || (wasFailing && isPast)),
+    stuckSince,
+    isStuck: stuckSince !== null && Date.parse(now) - Date.parse(stuckSince) >= STUCK_MS,
   }
+}
+
+/** More than a segment was written since the end of what is archived, which did not move. */
+function isWaiting(before: ArchiveStatus, { presentLsn, archivedLsn }: SeenStatus): boolean {
+  const present = parseLsn(presentLsn)
+  const archived = parseLsn(archivedLsn ?? '')
+  if (present === undefined || archived === undefined) return false
+  return archivedLsn === before.archivedLsn && present - archived > BigInt(SEGMENT_BYTES)
 }
 
 /** One that only grew is no news; one beside those that were known is. */
@@ -62,6 +87,17 @@ export function archiveNews(name: string, before: ArchiveStatus, now: ArchiveSta
   }
   if (now.failing !== true && before.failing === true) {
     tell('archive.works', `WAL of ${name} is archived again`)
+  }
+  if (now.archives === false && before.archives !== false) {
+    const said = 'its leader is on a host without pgbackrest, or has to be restarted'
+    tell('archive.off', `WAL of ${name} is not archived at all: ${said}`)
+  }
+  if (now.archives === true && before.archives === false) {
+    tell('archive.on', `the leader of ${name} archives again`)
+  }
+  if (now.isStuck === true && before.isStuck !== true && now.failing !== true) {
+    const said = `nothing was for two minutes, ${now.waitingSegments} segments wait`
+    tell('archive.behind', `WAL of ${name} is not archived as it is written: ${said}`)
   }
   if (now.error !== '' && before.error === '') {
     tell('archive.unseen', `the archive of ${name} cannot be looked at: ${now.error}`)

@@ -30,6 +30,12 @@ export const ArchiveStatus = Type.Object({
   failing: Type.Optional(Type.Boolean()),
   /** WAL counts as archived although nobody could look since archiving failed. */
   givenUp: Type.Optional(Type.Boolean()),
+  /** Whether the leader archives at all; its host may not be able to. */
+  archives: Type.Optional(Type.Boolean()),
+  /** Since when more than a segment waits and none was archived; null while that is not so. */
+  stuckSince: Type.Optional(Text),
+  /** That has lasted. */
+  isStuck: Type.Optional(Type.Boolean()),
 })
 export type ArchiveStatus = Static<typeof ArchiveStatus>
 

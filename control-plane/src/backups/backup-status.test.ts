@@ -1,4 +1,5 @@
-// What the state of a cluster's backups says of a gap: whether anything from now on is at risk.
+// When a cluster's backups are called well: not while its leader archives nothing, nor while
+// anything from now on is at risk through a gap.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { formatLsn, SEGMENT_BYTES } from '@howdah/core/wal.ts'
@@ -52,13 +53,15 @@ function backup(type: BackupRow['type'], segment: number, damage = ''): BackupRo
   }
 }
 
-function stateOf(rows: BackupRow[], status: Partial<ArchiveStatus>): string {
+function stateOf(rows: BackupRow[], status: Partial<ArchiveStatus>, more: object = {}): string {
   const newest = rows[0] ?? null
   const seen = {
     repository: 'local',
     newest_backup: newest,
     newest_proven: newest,
+    rpo_cluster_bytes: 0,
     rpo_cluster_seconds: 0,
+    ...more,
   }
   return judge(seen, { ...STATUS, ...status }, rows).state
 }
@@ -95,4 +98,13 @@ test('what closes a gap is a full backup that can be used', () => {
 
 test('a newest backup that is damaged is broken without any gap', () => {
   assert.equal(stateOf([backup('full', 4, 'bad'), backup('full', 3)], {}), 'broken')
+})
+
+test('archived, backed up and proven is well, and nothing less', () => {
+  const rows = [backup('full', 3)]
+  assert.equal(stateOf(rows, {}), 'ok')
+  assert.equal(stateOf(rows, { archives: false }), 'behind')
+  assert.equal(stateOf(rows, { isStuck: true }), 'behind')
+  assert.equal(stateOf(rows, {}, { rpo_cluster_bytes: null }), 'behind')
+  assert.equal(stateOf(rows, {}, { newest_proven: null }), 'unproven')
 })

@@ -58,6 +58,7 @@ export function judge(
     repository: string | null
     newest_backup: Pick<Backup, 'damage'> | null
     newest_proven: unknown
+    rpo_cluster_bytes: number | null
     rpo_cluster_seconds: number | null
   },
   status: ArchiveStatus | undefined,
@@ -77,7 +78,14 @@ export function judge(
   if (status !== undefined && status.error !== '') {
     return { state: 'behind', message: `the repository cannot be looked at: ${status.error}` }
   }
-  if ((seen.rpo_cluster_seconds ?? 0) > BEHIND_SECONDS) {
+  if (status?.archives === false) {
+    const said = 'its host has no pgbackrest, or it has to be restarted'
+    return { state: 'behind', message: `the leader does not archive: ${said}` }
+  }
+  if (status === undefined || seen.rpo_cluster_bytes === null) {
+    return { state: 'behind', message: 'it is not known yet what is archived' }
+  }
+  if (status.isStuck === true || (seen.rpo_cluster_seconds ?? 0) > BEHIND_SECONDS) {
     return { state: 'behind', message: 'WAL is archived late: see what waits, and why' }
   }
   if (seen.newest_proven === null) {

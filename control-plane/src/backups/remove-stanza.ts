@@ -26,6 +26,7 @@ export async function removeStanza(platform: Platform, stanza: StanzaRow): Promi
   const access = accessOn(repository, {
     ...placeOn(host, stanza.cluster_id, 1),
     dataDirectory: undefined,
+    patience: 'probe',
   })
   await runRepositoryTask(platform, host.id, REMOVE_TIMEOUT_MS, undefined, {
     kind: 'pgbackrest',
@@ -41,13 +42,49 @@ export async function removeStanza(platform: Platform, stanza: StanzaRow): Promi
   })
 }
 
-export async function removeExpired(platform: Platform): Promise<void> {
-  for (const stanza of await listExpiredStanzas(platform.database)) {
-    await removeStanza(platform, stanza).catch((error) =>
-      platform.log.warn(
-        { cluster: stanza.cluster_id, error: describeError(error) },
-        'expired backups not removed yet',
-      ),
+const EVERY_MS = 10_000
+const BACKOFF_MS_MIN = 10_000
+const BACKOFF_MS_MAX = 3_600_000
+
+/** Apart from everything else that is done by the clock: a store that is away only waits here. */
+export function startRemovals(platform: Platform): { stop(): void } {
+  const later = new Map<string, { count: number; atMs: number }>()
+  let isRunning = false
+  const run = async () => {
+    if (isRunning) return
+    isRunning = true
+    await removeExpired(platform, later).catch((error) =>
+      platform.log.warn({ error: describeError(error) }, 'expired backups not looked at'),
     )
+    isRunning = false
   }
+  const timer = setInterval(() => void run(), EVERY_MS)
+  return { stop: () => clearInterval(timer) }
+}
+
+/** After so many failures in a row. */
+export function backoffMs(count: number): number {
+  return Math.min(BACKOFF_MS_MAX, BACKOFF_MS_MIN * 2 ** Math.max(0, count - 1))
+}
+
+async function removeExpired(
+  platform: Platform,
+  later: Map<string, { count: number; atMs: number }>,
+): Promise<void> {
+  const stanzas = await listExpiredStanzas(platform.database)
+  const groups = Map.groupBy(stanzas, ({ repository_id }) => repository_id)
+  await Promise.all(
+    [...groups].map(async ([repositoryId, inIt]) => {
+      const { count, atMs } = later.get(repositoryId) ?? { count: 0, atMs: 0 }
+      if (Date.now() < atMs) return
+      try {
+        for (const stanza of inIt) await removeStanza(platform, stanza)
+        later.delete(repositoryId)
+      } catch (error) {
+        later.set(repositoryId, { count: count + 1, atMs: Date.now() + backoffMs(count + 1) })
+        const said = { repository: repositoryId, error: describeError(error) }
+        platform.log.warn(said, 'expired backups not removed yet')
+      }
+    }),
+  )
 }

@@ -6,7 +6,7 @@ import { HowdahError } from '@howdah/core/errors.ts'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 import type { RepositoryAccess, TaskAction } from '@howdah/core/protocol.ts'
 import { type BackupPlace, caPemOf, renderPgbackrest } from '@howdah/core/render/pgbackrest.ts'
-import type { RenderRepository } from '@howdah/core/render/repository.ts'
+import type { RenderRepository, S3Storage } from '@howdah/core/render/repository.ts'
 import type { InstanceShare } from '@howdah/core/sizing.ts'
 import type { Queryable } from '../database.ts'
 import type { InstanceRow } from '../db/clusters.ts'
@@ -17,6 +17,7 @@ import {
   insertStanza,
   nextStanza,
   type RepositoryRow,
+  type S3Settings,
   type StanzaRow,
 } from '../db/repositories.ts'
 import { ensureSecret, readSecret } from '../db/secrets.ts'
@@ -83,7 +84,8 @@ export async function loadArchiving(
 ): Promise<RenderRepository | undefined> {
   const active = await loadRepository(db, sealer, cluster)
   const row = await nextStanza(db, cluster.id)
-  if (row === undefined) return active
+  // Nothing is written where it is not known yet whose place it is.
+  if (row?.claimed !== true) return active
   const next = await loadStanza(db, sealer, row, cluster.share)
   return active === undefined ? next : { ...active, second: next }
 }
@@ -115,7 +117,16 @@ export async function loadStorage(
   row: RepositoryRow,
 ): Promise<RenderRepository['storage']> {
   if (row.kind === 'directory') return { kind: 'directory', path: row.settings.path }
-  const { settings } = row
+  return toStorage(row.settings, {
+    key: (await readSecret(db, sealer, row.id, 'key')) ?? '',
+    secret: (await readSecret(db, sealer, row.id, 'secret')) ?? '',
+  })
+}
+
+export function toStorage(
+  settings: S3Settings,
+  { key, secret }: { key: string; secret: string },
+): S3Storage {
   return {
     kind: 's3',
     endpoint: settings.endpoint,
@@ -124,8 +135,8 @@ export async function loadStorage(
     region: settings.region,
     uriStyle: settings.uri_style,
     prefix: settings.prefix,
-    key: (await readSecret(db, sealer, row.id, 'key')) ?? '',
-    secret: (await readSecret(db, sealer, row.id, 'secret')) ?? '',
+    key,
+    secret,
     caPem: settings.ca_pem,
     allowPrivate: settings.allow_private,
   }
@@ -162,7 +173,10 @@ export function accessOn(repository: RenderRepository, place: BackupPlace): Repo
 
 function endpointOf({ storage }: RenderRepository): RepositoryAccess['endpoint'] {
   if (storage.kind !== 's3') return null
-  return { host: storage.endpoint, allowPrivate: storage.allowPrivate }
+  // As the program addresses it: that name is what must not lead anywhere it should not.
+  const { uriStyle, bucket, endpoint } = storage
+  const host = uriStyle === 'host' ? `${bucket}.${endpoint}` : endpoint
+  return { host, allowPrivate: storage.allowPrivate }
 }
 
 /** What an instance's host says of the repository, with the instance's own lock. */

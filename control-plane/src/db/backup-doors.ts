@@ -51,6 +51,20 @@ export async function listOpenDoors(db: Queryable, clusterId: string): Promise<D
   return rows
 }
 
+/**
+ * Ports and keys of doors whose rows are gone, as with a deleted cluster or an instance that was
+ * removed while the door was open.
+ */
+export async function deleteLeftDoors(db: Queryable): Promise<void> {
+  for (const table of ['port_allocation', 'secret']) {
+    await db.query(
+      `delete from ${table} where starts_with(owner, 'door:') and not exists (
+         select from operation o where owner = 'door:' || o.id
+           and o.state in ('pending', 'running'))`,
+    )
+  }
+}
+
 export async function deleteDoor(tx: Queryable, operationId: string): Promise<void> {
   await tx.query('delete from backup_door where operation_id = $1', [operationId])
 }

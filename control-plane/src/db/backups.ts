@@ -90,15 +90,29 @@ export async function syncBackups(
   return added
 }
 
+/** Those that were only damaged because of it are sound again. */
 export async function markProven(tx: Queryable, id: string, provenMs: number): Promise<void> {
+  await tx.query(
+    `update backup b set damage = '' from backup p where p.id = $1
+       and (b.cluster_id, b.repository_id) = (p.cluster_id, p.repository_id)
+       and b.damage = 'it needs ' || p.label || ', which is damaged'`,
+    [id],
+  )
   await tx.query("update backup set proven_at = now(), proven_ms = $2, damage = '' where id = $1", [
     id,
     provenMs,
   ])
 }
 
-/** A proof that failed takes the earlier one back. */
+/** A proof that failed takes the earlier one back, and those of backups that need this one. */
 export async function markDamaged(tx: Queryable, id: string, damage: string): Promise<void> {
+  await tx.query(
+    `update backup b set proven_at = null,
+       damage = 'it needs ' || p.label || ', which is damaged'
+     from backup p where p.id = $1 and b.info->'needs' ? p.label and b.damage = ''
+       and (b.cluster_id, b.repository_id) = (p.cluster_id, p.repository_id)`,
+    [id],
+  )
   await tx.query('update backup set proven_at = null, damage = $2 where id = $1', [
     id,
     damage.slice(0, 1000),

@@ -20,6 +20,9 @@ export type RepositoryRow = {
   name: string
   is_default: boolean
   created_at: Date
+  /** What stands in the place itself; null until somebody has looked. */
+  place: string | null
+  version: number
 } & ({ kind: 'directory'; settings: { path: string } } | { kind: 's3'; settings: S3Settings })
 
 export interface StanzaRow {
@@ -32,35 +35,92 @@ export interface StanzaRow {
   checked_at: Date | null
   status: unknown
   created_at: Date
+  /** Its place was empty when it began there: what is in it is its own. */
+  claimed: boolean
 }
 
-const COLUMNS = 'id, name, kind, settings, is_default, created_at'
+const COLUMNS = 'id, name, kind, settings, is_default, created_at, place, version'
 const STANZA_COLUMNS = `cluster_id, repository_id, cluster_name, postgres_version, retired_at,
-  expires_at, checked_at, status, created_at`
+  expires_at, checked_at, status, created_at, claimed`
 
 export async function insertRepository(
   tx: Queryable,
-  repository: { name: string; kind: string; settings: unknown; isDefault: boolean },
+  repository: {
+    name: string
+    kind: string
+    settings: unknown
+    isDefault: boolean
+    place: string | null
+  },
 ): Promise<RepositoryRow> {
   if (repository.isDefault) await tx.query('update repository set is_default = false')
   try {
     const { rows } = await tx.query<RepositoryRow>(
-      `insert into repository (id, name, kind, settings, is_default)
-       values ($1, $2, $3, $4, $5) returning ${COLUMNS}`,
+      `insert into repository (id, name, kind, settings, is_default, place)
+       values ($1, $2, $3, $4, $5, $6) returning ${COLUMNS}`,
       [
         newId('repository'),
         repository.name,
         repository.kind,
         JSON.stringify(repository.settings),
         repository.isDefault,
+        repository.place,
       ],
     )
     return rows[0] as RepositoryRow
   } catch (error) {
+    if (isUniqueViolation(error, 'repository_place_key')) throw placeTaken(repository.name, error)
     if (!isUniqueViolation(error, 'repository_name_key')) throw error
     const said = `there is a repository ${repository.name} already`
     throw new HowdahError('name-taken', said, { cause: error })
   }
+}
+
+function placeTaken(name: string, cause: unknown): HowdahError {
+  const said = `${name} leads to the place of another repository`
+  return new HowdahError('place-taken', said, { cause })
+}
+
+/** Of one that has none yet; throws `place-taken` where another has that one. */
+export async function storePlace(
+  tx: Queryable,
+  row: Pick<RepositoryRow, 'id' | 'name'>,
+  place: string,
+): Promise<void> {
+  try {
+    await tx.query('update repository set place = $2 where id = $1 and place is null', [
+      row.id,
+      place,
+    ])
+  } catch (error) {
+    throw isUniqueViolation(error, 'repository_place_key') ? placeTaken(row.name, error) : error
+  }
+}
+
+/** Undefined when somebody else has changed it since `version`. */
+export async function updateRepository(
+  tx: Queryable,
+  row: Pick<RepositoryRow, 'id' | 'version' | 'settings' | 'is_default'>,
+): Promise<RepositoryRow | undefined> {
+  if (row.is_default) {
+    await tx.query('update repository set is_default = false where id <> $1', [row.id])
+  }
+  const { rows } = await tx.query<RepositoryRow>(
+    `update repository set settings = $3, is_default = $4, version = version + 1
+     where id = $1 and version = $2 returning ${COLUMNS}`,
+    [row.id, row.version, JSON.stringify(row.settings), row.is_default],
+  )
+  return rows[0]
+}
+
+/** Where something is rendered from it: hosts of instances of clusters that archive there. */
+export async function listRepositoryHosts(db: Queryable, id: string): Promise<string[]> {
+  const { rows } = await db.query<{ host_id: string }>(
+    `select distinct i.host_id from instance i join stanza s on s.cluster_id = i.cluster_id
+     where s.repository_id = $1`,
+    [id],
+  )
+  return rows.map(({ host_id }) => host_id)
 }
 
 /** By id or name. */
@@ -107,8 +167,8 @@ export async function insertStanza(
   },
 ): Promise<void> {
   await tx.query(
-    `insert into stanza (cluster_id, repository_id, cluster_name, postgres_version, next)
-     values ($1, $2, $3, $4, $5)
+    `insert into stanza (cluster_id, repository_id, cluster_name, postgres_version, next, claimed)
+     values ($1, $2, $3, $4, $5, not $5)
      on conflict (cluster_id, repository_id) do update set retired_at = null, expires_at = null`,
     [stanza.clusterId, stanza.repositoryId, stanza.clusterName, stanza.version, stanza.next],
   )
@@ -140,8 +200,13 @@ export async function activateNext(
   await tx.query('update stanza set next = false where cluster_id = $1 and next', [clusterId])
 }
 
+/** From now on what is there is the cluster's own. */
+export async function claimNext(tx: Queryable, clusterId: string): Promise<void> {
+  await tx.query('update stanza set claimed = true where cluster_id = $1 and next', [clusterId])
+}
+
 /** Its time has come at once. */
-export async function giveUpNext(tx: Queryable, clusterId: string): Promise<void> {
+export async function expireNext(tx: Queryable, clusterId: string): Promise<void> {
   await tx.query(
     `update stanza set next = false, retired_at = now(), expires_at = now()
      where cluster_id = $1 and next`,
@@ -172,6 +237,14 @@ export async function findStanzas(db: Queryable, reference: string): Promise<Sta
   return rows
 }
 
+export async function listStanzasIn(db: Queryable, repositoryId: string): Promise<StanzaRow[]> {
+  const { rows } = await db.query<StanzaRow>(
+    `select ${STANZA_COLUMNS} from stanza where repository_id = $1 order by cluster_id`,
+    [repositoryId],
+  )
+  return rows
+}
+
 export async function listActiveStanzas(db: Queryable): Promise<StanzaRow[]> {
   const { rows } = await db.query<StanzaRow>(
     `select ${STANZA_COLUMNS} from stanza where retired_at is null and not next
@@ -180,10 +253,15 @@ export async function listActiveStanzas(db: Queryable): Promise<StanzaRow[]> {
   return rows
 }
 
-/** Retired ones whose backups nobody may want any more. */
+/** Retired ones whose backups nobody may want any more, and nobody reads right now. */
 export async function listExpiredStanzas(db: Queryable): Promise<StanzaRow[]> {
   const { rows } = await db.query<StanzaRow>(
-    `select ${STANZA_COLUMNS} from stanza where expires_at < now()`,
+    `select ${STANZA_COLUMNS} from stanza s where expires_at < now() and not exists (
+       select from operation o where o.state in ('pending', 'running')
+         and ((o.cluster_id = s.cluster_id and o.lane = 'backup')
+           or (o.input->'stanza'->>'cluster_id' = s.cluster_id
+             and o.input->'stanza'->>'repository_id' = s.repository_id)))
+     order by expires_at`,
   )
   return rows
 }
@@ -226,20 +304,24 @@ export async function forgetStanzaStatus(tx: Queryable, clusterId: string): Prom
   )
 }
 
-/** The one that was not looked at for the longest; whoever claims it looks. */
+/**
+ * The one that was not looked at for the longest; whoever claims it looks. None in `busy`
+ * repositories.
+ */
 export async function claimStanzaCheck(
   db: Queryable,
   everySeconds: number,
+  busy: readonly string[],
 ): Promise<StanzaRow | undefined> {
   const { rows } = await db.query<StanzaRow>(
     `update stanza set checked_at = now() where (cluster_id, repository_id) = (
        select s.cluster_id, s.repository_id from stanza s
        join cluster c on c.id = s.cluster_id and c.state = 'available'
-       where s.retired_at is null and not s.next
+       where s.retired_at is null and not s.next and s.repository_id <> all($2)
          and (s.checked_at is null or s.checked_at < now() - make_interval(secs => $1))
        order by s.checked_at nulls first limit 1 for update of s skip locked)
      returning ${STANZA_COLUMNS}`,
-    [everySeconds],
+    [everySeconds, busy],
   )
   return rows[0]
 }

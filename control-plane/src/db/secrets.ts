@@ -27,6 +27,21 @@ export async function ensureSecret(
   return kept
 }
 
+/** The one before is gone with the commit. */
+export async function replaceSecret(
+  tx: Queryable,
+  sealer: Sealer,
+  owner: string,
+  name: string,
+  value: string,
+): Promise<void> {
+  await tx.query(
+    `insert into secret (owner, name, sealed) values ($1, $2, $3)
+     on conflict (owner, name) do update set sealed = $3`,
+    [owner, name, sealer.seal(purpose(owner, name), value)],
+  )
+}
+
 export async function readSecret(
   db: Queryable,
   sealer: Sealer,

@@ -34,7 +34,7 @@ import {
   recordReport,
   useEnrolmentToken,
 } from '../db/hosts.ts'
-import { listPendingTasks, recordResult } from '../db/tasks.ts'
+import { listPendingTasks, listWithdrawnTasks, recordResult } from '../db/tasks.ts'
 import type { Platform } from '../operations/operation.ts'
 import { sha256 } from '../sealing.ts'
 import { loadHostSpec } from './render-input.ts'
@@ -175,11 +175,12 @@ async function sync(
     Date.now() + SYNC_HOLD_MS,
     async () => {
       const tasks = await listPendingTasks(database, sealer, hostId, body.knownTasks)
+      const withdrawn = await listWithdrawnTasks(database, hostId)
       const host = await findHost(database, hostId)
       const newer = host !== undefined && host.desired_revision > body.heldRevision
       const spec = newer ? await loadHostSpec(database, sealer, hostId) : undefined
-      if (spec === undefined && tasks.length === 0) return undefined
-      return spec === undefined ? { tasks } : { spec, tasks }
+      if (spec === undefined && tasks.length === 0 && withdrawn.length === 0) return undefined
+      return spec === undefined ? { tasks, withdrawn } : { spec, tasks, withdrawn }
     },
     gone.signal,
   )

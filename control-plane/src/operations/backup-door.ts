@@ -105,6 +105,17 @@ export async function openDoor(
   return port
 }
 
+/** Closed once this returns, also for whoever is inside; throws `step-timeout` where it is not. */
+export async function shutDoors(step: StepContext, leader: Leader): Promise<void> {
+  const { database, clusterId } = step
+  await closeDoors(step, clusterId)
+  await step.until([`report:${leader.host.id}`], OPEN_TIMEOUT_MS, async () => {
+    const host = (await hostsById(database)).get(leader.host.id)
+    await step.say(`${leader.instance.name} lets nobody in any more`)
+    return host !== undefined && host.applied_revision >= host.desired_revision ? true : undefined
+  })
+}
+
 /** All of the cluster: only one backup runs at a time. */
 export async function closeDoors(
   { database }: Pick<Platform, 'database'>,

@@ -7,7 +7,7 @@ import type { RenderRepository } from '@howdah/core/render/repository.ts'
 import { accessOn, askRepository, loadStanza, placeOn } from '../backups/repository-access.ts'
 import { hostsById } from '../clusters/cluster-view.ts'
 import { findLeader, type Leader } from '../clusters/leader-sql.ts'
-import { PAGE_ERRORS, syncBackups } from '../db/backups.ts'
+import { listBackups, PAGE_ERRORS, syncBackups } from '../db/backups.ts'
 import { type ClusterRow, findCluster } from '../db/clusters.ts'
 import { addEvent } from '../db/events.ts'
 import { activeStanza, type StanzaRow } from '../db/repositories.ts'
@@ -16,12 +16,14 @@ import type { StepContext } from './operation.ts'
 
 const LEADER_TIMEOUT_MS = 60_000
 const PREPARE_TIMEOUT_MS = 60_000
-const LOOK_MS = 1000
+/** A look may be a program and several requests to a store. */
+const LOOK_MS = 3000
 const SILENT_MS_MAX = 60_000
 /** Nobody will lead it again soon, and who deletes it waits for us. */
 const ENDING: readonly string[] = ['deleting', 'deleted', 'restoring']
 /** The program says so when another of its kind works on the same cluster. */
 export const LOCKED = 'pgbackrest-050'
+export const HOST_SILENT = 'host-silent'
 
 export interface BackupSource {
   cluster: ClusterRow
@@ -114,9 +116,18 @@ export async function prepareRepository(
   })
 }
 
-/** Asks what there is, and keeps it. That a cluster has damaged pages is told once per backup. */
+/**
+ * Asks what there is, and keeps it; that a cluster has damaged pages is told once per backup.
+ * Throws `repository-failed` where backups were known and the whole place is gone: a disk that is
+ * not mounted looks like that, and takes no proof back.
+ */
 export async function readBackups(step: StepContext, source: BackupSource) {
   const answer = await askRepository(step, source.repository, source.leader, step.operationId)
+  const { cluster_id: clusterId, repository_id: repositoryId } = source.stanza
+  const known = await listBackups(step.database, clusterId)
+  if (!answer.isThere && known.some((row) => row.repository_id === repositoryId)) {
+    throw new HowdahError('repository-failed', 'nothing is left of the backups that were there')
+  }
   await step.database.transaction(async (tx) => {
     const added = await syncBackups(tx, source.stanza, answer.backups)
     for (const { label } of added.filter(({ info }) => info.page_errors)) {
@@ -132,31 +143,30 @@ export async function readBackups(step: StepContext, source: BackupSource) {
 }
 
 /**
- * Asks an agent, and looks once a second until it has answered. What it does may take a day: one
- * whose host is silent for a while is not waited for that long.
+ * Asks an agent, and looks now and then until it has answered. What it does may take a day: one
+ * whose host is silent for a while is not waited for that long, and has to end it when it is back.
  */
 export async function askWithProgress(
   step: StepContext,
   request: TaskRequest,
   look: () => Promise<void>,
 ): Promise<TaskResult> {
-  const answer = askAgent(step, request)
-  // Awaited below: until then a failure must not count as unhandled.
-  answer.catch(() => undefined)
   let heardMs = Date.now()
-  for (;;) {
-    const pause = step.changes.waitUntil([], Date.now() + LOOK_MS, async () => undefined)
-    const first = await Promise.race([answer, pause])
-    if (first !== undefined) return first
+  let lookedMs = 0
+  return askAgent(step, request, async () => {
+    await step.throwIfCancelled()
     const host = (await hostsById(step.database)).get(request.hostId)
     if (host?.online === true) heardMs = Date.now()
     if (Date.now() - heardMs > SILENT_MS_MAX) {
       const error = `${host?.name ?? 'the host'} is silent`
-      return { id: '', ok: false, value: null, error, errorCode: 'host-silent' }
+      return { id: '', ok: false, value: null, error, errorCode: HOST_SILENT }
     }
+    if (Date.now() - lookedMs < LOOK_MS) return undefined
     // Progress is told where it can be; it decides nothing.
     await look().catch(() => undefined)
-  }
+    lookedMs = Date.now()
+    return undefined
+  })
 }
 
 /** `412 MB of 2.1 GB, 87 MB/s` */

@@ -2,19 +2,32 @@
 // full backup, so no moment is lost in between; the old one is only read from then on, and removed
 // when its time has come. A cluster that had none gets one the same way, with a restart.
 import { HowdahError } from '@howdah/core/errors.ts'
+import { runRepositoryTask, stanzaOwner } from '../backups/repository-access.ts'
 import { hostsById, patroniOf } from '../clusters/cluster-view.ts'
+import type { Queryable } from '../database.ts'
 import { storeSchedules } from '../db/backups.ts'
 import { findCluster, listInstances } from '../db/clusters.ts'
 import { touchHosts } from '../db/hosts.ts'
-import { activateNext, findRepository, giveUpNext, nextStanza } from '../db/repositories.ts'
+import {
+  activateNext,
+  activeStanza,
+  claimNext,
+  deleteStanza,
+  expireNext,
+  findRepository,
+  nextStanza,
+} from '../db/repositories.ts'
+import { deleteSecrets } from '../db/secrets.ts'
 import { closeDoors } from './backup-door.ts'
-import { backupSource, prepareRepository } from './backup-steps.ts'
+import { type BackupSource, backupSource, leaderAccess, prepareRepository } from './backup-steps.ts'
 import { backUp, policyOf } from './create-backup.ts'
-import type { OperationDefinition, StepContext } from './operation.ts'
+import { endTasks } from './end-tasks.ts'
+import type { OperationDefinition, Platform, StepContext } from './operation.ts'
 import { ROLLING_RESTART_STEPS, rollingRestart } from './rolling-restart.ts'
 import { KEEP_DAYS } from './tear-down.ts'
 
 const APPLIED_TIMEOUT_MS = 120_000
+const LIST_TIMEOUT_MS = 60_000
 const RESTART_KNOWN_TIMEOUT_MS = 30_000
 
 /** `restart`: it archived nowhere, and PostgreSQL begins to archive only when it starts. */
@@ -38,28 +51,81 @@ export const changeRepository: OperationDefinition<ChangeRepositoryInput> = {
     const { step, input } = operation
     await step('prepare', async (context) => {
       await requireNext(context, input)
-      await prepareRepository(context, await backupSource(context, nextStanza))
+      const source = await backupSource(context, nextStanza)
+      await claimPlace(context, source)
+      await prepareRepository(context, source)
     })
     await step('archive-there-too', async (context) => {
       await waitApplied(context)
       if (input.restart) await waitPending(context)
     })
     if (input.restart) await rollingRestart(operation, { kind: 'pending' })
-    await step('back-up', (context) => backUp(context, { type: 'full' }, nextStanza))
+    await step('back-up', async (context) => {
+      await requireNext(context, input)
+      return backUp(context, { type: 'full' }, nextStanza)
+    })
     await step('close', (context) => closeDoors(context, context.clusterId))
     await step('switch', (context) => switchOver(context, input))
   },
-  // What has gone to the new repository is removed there as anything else whose time has come.
-  async failed({ database }, clusterId) {
-    await closeDoors({ database }, clusterId)
-    await database.transaction(async (tx) => {
-      await giveUpNext(tx, clusterId)
-      await touchHosts(
-        tx,
-        (await listInstances(tx, clusterId)).map(({ host_id }) => host_id),
-      )
-    })
+  undo: {
+    steps: [{ name: 'give-up', title: 'goes on with the old repository alone' }],
+    async run({ step }) {
+      await step('give-up', async (context) => {
+        await endTasks(context)
+        await giveUpChange(context, context.clusterId)
+      })
+    },
   },
+  failed: giveUpChange,
+}
+
+/** What has gone to the new repository is removed there as anything else whose time has come. */
+async function giveUpChange(
+  { database }: Pick<Platform, 'database'>,
+  clusterId: string,
+): Promise<void> {
+  await closeDoors({ database }, clusterId)
+  await database.transaction(async (tx) => {
+    await giveUp(tx, clusterId)
+    await touchHosts(
+      tx,
+      (await listInstances(tx, clusterId)).map(({ host_id }) => host_id),
+    )
+  })
+}
+
+/** What was there before is left alone: it may be the very archive that is in use. */
+async function giveUp(tx: Queryable, clusterId: string): Promise<void> {
+  const next = await nextStanza(tx, clusterId)
+  if (next?.claimed !== false) return expireNext(tx, clusterId)
+  await deleteStanza(tx, next)
+  await deleteSecrets(tx, stanzaOwner(next))
+}
+
+/**
+ * Once claimed, always claimed: whoever dies between this and the first write finds the place as
+ * his own.
+ */
+async function claimPlace(step: StepContext, source: BackupSource): Promise<void> {
+  if (source.stanza.claimed) return
+  const { host } = source.leader
+  const { output } = await runRepositoryTask(step, host.id, LIST_TIMEOUT_MS, step.operationId, {
+    kind: 'pgbackrest',
+    repository: leaderAccess(source),
+    command: 'repo-ls',
+    options: ['--output=json'],
+    operands: [],
+  })
+  if (!isEmptyListing(output)) {
+    const said = `there is something at the place of ${source.cluster.name} already`
+    throw new HowdahError('place-taken', said)
+  }
+  await claimNext(step.database, step.clusterId)
+}
+
+/** Of a directory as the program lists it: with a row for itself, or without. */
+export function isEmptyListing(output: string): boolean {
+  return Object.keys(JSON.parse(output) as Record<string, unknown>).every((name) => name === '.')
 }
 
 /** One that was given up is not taken up again by a retry: its place may be removed right now. */
@@ -100,6 +166,8 @@ async function waitPending(step: StepContext): Promise<void> {
 
 async function switchOver(step: StepContext, input: ChangeRepositoryInput): Promise<void> {
   const { database, clusterId } = step
+  const active = await activeStanza(database, clusterId)
+  if (active?.repository_id !== input.repositoryId) await requireNext(step, input)
   const repository = await findRepository(database, input.repositoryId)
   await database.transaction(async (tx) => {
     const cluster = await findCluster(tx, clusterId)

@@ -6,19 +6,29 @@ import {
   type BackupType,
   type ListedBackup,
   OPERATION_ANNOTATION,
+  type RepositoryAnswer,
 } from '@howdah/core/backup-info.ts'
 import { type BackupPolicy, defaultBackupPolicy } from '@howdah/core/contract/backup-policy.ts'
 import { describeError, HowdahError } from '@howdah/core/errors.ts'
 import { askRepository, runRepositoryTask } from '../backups/repository-access.ts'
-import { runSoon } from '../db/backups.ts'
+import { listBackups, runSoon } from '../db/backups.ts'
 import type { ClusterRow } from '../db/clusters.ts'
+import { addEvent } from '../db/events.ts'
 import { activeStanza } from '../db/repositories.ts'
-import { type BackupSeat, chooseReplica, closeDoors, listSeats, openDoor } from './backup-door.ts'
+import {
+  type BackupSeat,
+  chooseReplica,
+  closeDoors,
+  listSeats,
+  openDoor,
+  shutDoors,
+} from './backup-door.ts'
 import {
   askWithProgress,
   type BackupSource,
   backupSource,
   formatSize,
+  HOST_SILENT,
   LOCKED,
   leaderAccess,
   makeProgress,
@@ -26,6 +36,7 @@ import {
   readBackups,
   replicaAccess,
 } from './backup-steps.ts'
+import { endTasks } from './end-tasks.ts'
 import type { OperationDefinition, StepContext } from './operation.ts'
 
 const BACKUP_TIMEOUT_MS = 24 * 3_600_000
@@ -57,10 +68,22 @@ export const createBackup: OperationDefinition<CreateBackupInput> = {
     await step('close', (context) => closeDoors(context, context.clusterId))
     await step('expire', expire)
   },
+  undo: {
+    steps: [{ name: 'stop', title: 'ends what still copies' }],
+    async run({ step }) {
+      await step('stop', async (context) => {
+        await endTasks(context)
+        await closeDoors(context, context.clusterId)
+      })
+    },
+  },
   // Whatever type it was: a cluster whose backup failed may have none that is worth anything.
-  async failed({ database }, clusterId) {
+  async failed({ database }, clusterId, _reason, operationId) {
     await closeDoors({ database }, clusterId)
-    await runSoon(database, clusterId, 'full', RETRY_SECONDS)
+    const made = (await listBackups(database, clusterId)).some(
+      (backup) => backup.operation_id === operationId,
+    )
+    if (!made) await runSoon(database, clusterId, 'full', RETRY_SECONDS)
   },
 }
 
@@ -74,18 +97,36 @@ export async function backUp(
   findStanza: typeof activeStanza = activeStanza,
 ): Promise<{ label: string }> {
   for (let attempt = 1; ; attempt += 1) {
-    const source = await backupSource(step, findStanza)
-    const made = await afterOthers(step, source)
-    const { backup, from } = made === undefined ? await tryOnce(step, source, input, attempt) : made
-    if (backup === undefined) continue
-    await readBackups(step, source)
-    const { info } = backup
-    await step.say(
-      `${backup.label}: ${formatSize(info.read_bytes)} read, ` +
-        `${formatSize(info.repository_bytes)} stored${from === '' ? '' : `; from ${from}`}`,
-    )
-    return { label: backup.label }
+    const made = await attemptBackup(step, input, findStanza, attempt).catch(async (error) => {
+      const isStore = error instanceof HowdahError && error.code === 'repository-failed'
+      if (!isStore || attempt >= ATTEMPTS_MAX) throw error
+      await step.say(`attempt ${attempt}, ${error.message}`)
+    })
+    const { backup, from = '' } = made ?? {}
+    if (backup !== undefined) {
+      const { info } = backup
+      await step.say(
+        `${backup.label}: ${formatSize(info.read_bytes)} read, ` +
+          `${formatSize(info.repository_bytes)} stored${from === '' ? '' : `; from ${from}`}`,
+      )
+      return { label: backup.label }
+    }
+    // A leader that is on its way out, or a store that stumbled: a moment, then again.
+    await step.changes.waitUntil([], Date.now() + attempt * 1000, async () => undefined)
   }
+}
+
+async function attemptBackup(
+  step: StepContext,
+  input: CreateBackupInput,
+  findStanza: typeof activeStanza,
+  attempt: number,
+): Promise<Made> {
+  const source = await backupSource(step, findStanza)
+  const own = await findOwn(step, source)
+  const made = own === undefined ? await tryOnce(step, source, input, attempt) : own
+  if (made.backup !== undefined) await readBackups(step, source)
+  return made
 }
 
 interface Made {
@@ -94,21 +135,29 @@ interface Made {
   from: string
 }
 
-/** What this operation made before it died, once nothing runs any more, on whichever host. */
-async function afterOthers(step: StepContext, source: BackupSource): Promise<Made | undefined> {
-  return await step
-    .until([], RUNNING_TIMEOUT_MS, async () => {
-      const answer = await askRepository(step, source.repository, source.leader, step.operationId)
-      const running = answer.running ?? (await runningElsewhere(step, source))
-      if (running !== undefined) {
-        const { doneBytes, totalBytes } = running
-        await step.say(`waits: ${formatSize(doneBytes)} of ${formatSize(totalBytes)}`)
-        return undefined
-      }
-      const own = answer.backups.find((backup) => backup.operationId === step.operationId)
-      return { own }
-    })
-    .then(({ own }) => (own === undefined ? undefined : { backup: own, from: '' }))
+/** What this operation made before it died. */
+async function findOwn(step: StepContext, source: BackupSource): Promise<Made | undefined> {
+  const { backups } = await afterOthers(step, source)
+  const own = backups.find((backup) => backup.operationId === step.operationId)
+  return own === undefined ? undefined : { backup: own, from: '' }
+}
+
+/**
+ * What there is once nothing runs any more, on whichever host: the program's own lock is one of
+ * its host, and removing what another just writes breaks that.
+ */
+export async function afterOthers(
+  step: StepContext,
+  source: BackupSource,
+): Promise<RepositoryAnswer> {
+  return await step.until([], RUNNING_TIMEOUT_MS, async () => {
+    const answer = await askRepository(step, source.repository, source.leader, step.operationId)
+    const running = answer.running ?? (await runningElsewhere(step, source))
+    if (running === undefined) return answer
+    const { doneBytes, totalBytes } = running
+    await step.say(`waits: ${formatSize(doneBytes)} of ${formatSize(totalBytes)}`)
+    return undefined
+  })
 }
 
 /** Only the host that it runs on knows of a backup. */
@@ -161,16 +210,11 @@ async function tryOnce(
       await step.say(totalBytes > 0 ? progress(doneBytes, totalBytes) : `begins at ${seat.from}`)
     },
   )
-  if (!result.ok && result.errorCode !== LOCKED && attempt >= ATTEMPTS_MAX) {
-    throw new HowdahError('repository-failed', result.error)
-  }
-  if (!result.ok) {
-    await step.say(`attempt ${attempt}, ${seat.from}: ${result.error}`)
-    // A leader that is on its way out, or a store that stumbled: a moment, then again.
-    await step.changes.waitUntil([], Date.now() + attempt * 1000, async () => undefined)
-    return { backup: undefined, from: '' }
-  }
-  return { backup: (await afterOthers(step, source))?.backup, from: seat.from }
+  // One that cannot be told to stop still cannot end: its leader no longer lets it in.
+  if (result.errorCode === HOST_SILENT) await shutDoors(step, source.leader)
+  if (result.errorCode === LOCKED) return { backup: undefined, from: '' }
+  if (!result.ok) throw new HowdahError('repository-failed', `${seat.from}: ${result.error}`)
+  return { backup: (await findOwn(step, source))?.backup, from: seat.from }
 }
 
 interface ChosenSeat extends BackupSeat {
@@ -204,10 +248,31 @@ async function chooseSeat(
   }
 }
 
+/**
+ * The backup is made, whatever becomes of this: what could not be removed is told, and removed by
+ * the next one.
+ */
 async function expire(step: StepContext): Promise<void> {
+  try {
+    await expireNow(step)
+  } catch (error) {
+    if (!(error instanceof HowdahError)) throw error
+    await step.say(`nothing is removed yet: ${error.message}`)
+    await step.database.transaction((tx) =>
+      addEvent(tx, {
+        kind: 'backup.not-expired',
+        message: `backups that need not be kept are still there: ${error.message}`,
+        clusterId: step.clusterId,
+        operationId: step.operationId,
+      }),
+    )
+  }
+}
+
+async function expireNow(step: StepContext): Promise<void> {
   const source = await backupSource(step)
   const policy = policyOf(source.cluster)
-  const before = await askRepository(step, source.repository, source.leader, step.operationId)
+  const before = await afterOthers(step, source)
   for (const options of retentionOptions(policy)) {
     await runRepositoryTask(step, source.leader.host.id, EXPIRE_TIMEOUT_MS, step.operationId, {
       kind: 'pgbackrest',

@@ -2,6 +2,7 @@
 import { HowdahError } from '@howdah/core/errors.ts'
 import { runRepositoryTask } from '../backups/repository-access.ts'
 import { backupSource, leaderAccess, readBackups } from './backup-steps.ts'
+import { afterOthers } from './create-backup.ts'
 import type { OperationDefinition } from './operation.ts'
 
 const EXPIRE_TIMEOUT_MS = 600_000
@@ -13,6 +14,7 @@ export const deleteBackup: OperationDefinition<{ label: string }> = {
   async run({ step, input }) {
     await step('remove', async (context) => {
       const source = await backupSource(context)
+      await afterOthers(context, source)
       const before = await readBackups(context, source)
       const labels = before.backups.map(({ label }) => label)
       if (!labels.includes(input.label)) return context.say('it is gone already')

@@ -114,7 +114,7 @@ async function fail({ platform, row, definition }: Run, error: unknown): Promise
       const steps = await listSteps(platform.database, [row.id])
       const failed = steps.find((step) => step.state === 'failed')
       if (row.cluster_id !== null) {
-        await definition.failed?.(platform, row.cluster_id, detail)
+        await definition.failed?.(platform, row.cluster_id, detail, row.id)
       }
       await platform.database.transaction(async (tx) => {
         // An agent that was silent must not begin them when it is back: what they were for is over.
@@ -200,6 +200,7 @@ function stepContext(run: Run, plan: StepPlan, onSaid: (message: string) => void
     ...platform,
     operationId: row.id,
     clusterId: row.cluster_id ?? '',
+    throwIfCancelled: () => throwIfCancelled(run),
     async say(message) {
       if (message === lastSaid) return
       lastSaid = message

@@ -29,6 +29,8 @@ export interface StepPlan {
 export interface StepContext extends Platform {
   operationId: string
   clusterId: string
+  /** What takes long without `until` asks this now and then. */
+  throwIfCancelled(): Promise<void>
   /** Tells people how far the step is; the same sentence twice is told once. */
   say(message: string): Promise<void>
   /**
@@ -72,7 +74,7 @@ export interface OperationDefinition<Input = unknown> {
     retry: { operationId: string; clusterId: string; done: ReadonlySet<string> },
   ): Promise<void>
   /** After a failed step: leaves the cluster in a state that says so. Must be idempotent. */
-  failed?(platform: Platform, clusterId: string, reason: string): Promise<void>
+  failed?(platform: Platform, clusterId: string, reason: string, operationId: string): Promise<void>
 }
 
 /**

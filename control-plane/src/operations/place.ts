@@ -58,6 +58,7 @@ export async function place(step: StepContext, leaving: readonly string[] = []):
         role: host.role,
         load: all.filter((row) => row.host_id === host.id).length,
         ownInstances: present.filter((row) => row.host_id === host.id).length,
+        canBackUp: host.facts?.programs['pgbackrest'] !== undefined,
         takenPorts: ports.get(host.id) ?? new Set(),
       })),
       {

@@ -12,6 +12,7 @@ import {
 } from '@howdah/core/recovery-plan.ts'
 import { PLATFORM_ROLES } from '@howdah/core/render/model.ts'
 import { parseLsn } from '@howdah/core/wal.ts'
+import { recoveryFailure } from '../backups/recovery-verdict.ts'
 import { accessOn, loadStanza, placeOn } from '../backups/repository-access.ts'
 import { findLeader, runOnLeader, type Statement, statement } from '../clusters/leader-sql.ts'
 import { listBackups } from '../db/backups.ts'
@@ -120,7 +121,7 @@ export async function fetchBackup(
     const bytes = await measure(step, at)
     if (bytes !== null) await step.say(progress(bytes, input.sizeBytes))
   })
-  if (!result.ok) throw failureOf(result, result.error)
+  if (!result.ok) throw recoveryFailure(result)
   await step.say(progress(input.sizeBytes, input.sizeBytes))
 }
 
@@ -143,11 +144,6 @@ async function askWhenFree(
   })
 }
 
-/** Only what the program said is about the repository; that a host is away is not. */
-function failureOf({ errorCode }: TaskResult, said: string): HowdahError {
-  return new HowdahError(errorCode === 'host-silent' ? 'task-lost' : 'repository-failed', said)
-}
-
 async function measure(step: StepContext, at: RecoveryPlaceOnHost): Promise<number | null> {
   const result = await askAgent(step, {
     hostId: at.host.id,
@@ -168,7 +164,7 @@ export async function replay(
   const { statements, amcheck } = then
   const action = { ...(await recoverAction(step, input, at)), statements, amcheck }
   const result = await askWhenFree(step, at, action)
-  if (!result.ok) throw failureOf(result, lastLines(result.error))
+  if (!result.ok) throw recoveryFailure(result, lastLines(result.error))
   const report = result.value as RecoveryReport
   refuseTooEarly(report, then)
   await step.say(
@@ -187,7 +183,7 @@ export async function replayAsReplica(
   await step.say('replays')
   const action = { ...(await recoverAction(step, input, at)), replica: true }
   const result = await askWhenFree(step, at, action)
-  if (!result.ok) throw failureOf(result, lastLines(result.error))
+  if (!result.ok) throw recoveryFailure(result, lastLines(result.error))
 }
 
 async function recoverAction(step: StepContext, input: RecoveryInput, at: RecoveryPlaceOnHost) {

@@ -3,16 +3,18 @@
 // it took is the time to recover that can be counted on.
 import type { RestoreDrillReport } from '@howdah/core/contract/drills.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
-import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 import { planRecovery } from '@howdah/core/recovery-plan.ts'
+import { isOnHistory, parseStatus } from '../backups/archive-status.ts'
+import { askRepository, loadStanza } from '../backups/repository-access.ts'
 import { hostsById } from '../clusters/cluster-view.ts'
 import { runOnLeader, type Statement, statement } from '../clusters/leader-sql.ts'
-import { findBackup, listBackups, markDamaged, markProven } from '../db/backups.ts'
-import { findCluster, listInstances } from '../db/clusters.ts'
+import { findBackup, listBackups, markDamaged, markProven, runSoon } from '../db/backups.ts'
+import { findCluster } from '../db/clusters.ts'
 import { ensureDrill, storeReport } from '../db/drills.ts'
 import { addEvent } from '../db/events.ts'
-import { type HostRow, hostState } from '../db/hosts.ts'
-import { askAgent } from './agent-task.ts'
+import { activeStanza } from '../db/repositories.ts'
+import { cleanUp, copyName, reserveCopy } from './drill-copy.ts'
+import { endTasks } from './end-tasks.ts'
 import type { OperationDefinition, StepContext } from './operation.ts'
 import {
   archivePresent,
@@ -22,10 +24,7 @@ import {
   replay,
 } from './recover-steps.ts'
 
-const REMOVE_TIMEOUT_MS = 300_000
-/** Names a socket, below what instances get. */
-const PORT_FIRST = 1
-const PORT_COUNT = 1000
+const FULL_SOON_SECONDS = 600
 
 interface Plan extends RecoveryInput {
   backupId: string
@@ -58,18 +57,19 @@ export const restoreDrill: OperationDefinition<{ backup?: string }> = {
     const startedMs = Date.now()
     const ledger = await step('write-ledger', writeLedger)
     const plan = await step('choose', (context) => choose(context, input.backup))
-    // A failure is a finding too: it is told at the end, when nothing is left behind.
+    // A failure is told at the end, when nothing is left behind.
     const fetched = await step('fetch', (context) =>
       timed(async () => fetchBackup(context, plan, await placeOf(context, plan))),
     )
     const replayed = await step('replay', async (context) =>
       fetched.error === ''
         ? timed(async () => look(context, plan, ledger))
-        : { ms: 0, error: fetched.error, value: undefined },
+        : { ...fetched, ms: 0, value: undefined },
     )
-    await step('clean-up', (context) => cleanUp(context, plan))
+    await step('clean-up', cleanUp)
+    const isUndecided = replayed.error !== '' && !replayed.isBroken
     await step('judge', (context) =>
-      judge(context, plan, {
+      judge(context, plan, isUndecided, {
         backup: plan.label,
         fetch_ms: fetched.ms,
         replay_ms: replayed.value?.replayMs ?? 0,
@@ -83,17 +83,27 @@ export const restoreDrill: OperationDefinition<{ backup?: string }> = {
       }),
     )
   },
+  undo: {
+    steps: [
+      { name: 'stop', title: 'ends what still runs' },
+      { name: 'remove-copy', title: 'removes the copy' },
+    ],
+    async run({ step }) {
+      await step('stop', endTasks)
+      await step('remove-copy', cleanUp)
+    },
+  },
 }
 
 async function timed<T>(body: () => Promise<T>) {
   const startedMs = Date.now()
   try {
     const value = await body()
-    return { ms: Date.now() - startedMs, error: '', value: value ?? undefined }
+    return { ms: Date.now() - startedMs, error: '', isBroken: false, value: value ?? undefined }
   } catch (error) {
-    // Only what the repository and PostgreSQL say is a finding about the backup.
-    if (!(error instanceof HowdahError) || error.code !== 'repository-failed') throw error
-    return { ms: Date.now() - startedMs, error: error.message, value: undefined }
+    if (!(error instanceof HowdahError)) throw error
+    const isBroken = error.code === 'backup-damaged'
+    return { ms: Date.now() - startedMs, error: error.message, isBroken, value: undefined }
   }
 }
 
@@ -120,7 +130,11 @@ async function writeLedger(step: StepContext): Promise<Ledger> {
 
 async function choose(step: StepContext, wanted: string | undefined): Promise<Plan> {
   const cluster = await findCluster(step.database, step.clusterId)
-  const backups = await listBackups(step.database, step.clusterId)
+  const status = parseStatus((await activeStanza(step.database, step.clusterId))?.status)
+  // What was taken on a timeline that a restore has left is no way to the present.
+  const backups = (await listBackups(step.database, step.clusterId)).filter((backup) =>
+    isOnHistory(backup, status),
+  )
   const named =
     wanted === undefined ? undefined : await findBackup(step.database, step.clusterId, wanted)
   const { backup } = planRecovery(
@@ -128,33 +142,18 @@ async function choose(step: StepContext, wanted: string | undefined): Promise<Pl
     {},
     { restorePoints: [], nowMs: Date.now() },
   )
-  const host = await chooseHost(step, cluster?.spec.postgres_version ?? '')
-  await step.say(`${backup.label} on ${host.name}`)
-  const spread = [...step.operationId].reduce((sum, letter) => sum * 31 + letter.charCodeAt(0), 7)
+  const sizeBytes = backup.info.size_bytes
+  const copy = await reserveCopy(step, cluster?.spec.postgres_version ?? '', sizeBytes)
+  await step.say(`${backup.label} on ${copy.host.name}`)
   return {
     stanza: { cluster_id: step.clusterId, repository_id: backup.repository_id },
     label: backup.label,
-    sizeBytes: backup.info.size_bytes,
+    sizeBytes,
     target: { kind: 'latest', value: '' },
     backupId: backup.id,
-    hostId: host.id,
-    port: PORT_FIRST + (Math.abs(spread) % PORT_COUNT),
+    hostId: copy.host_id,
+    port: copy.port,
   }
-}
-
-/** Not the leader's where there is another: the cluster should not notice. */
-async function chooseHost(step: StepContext, version: string): Promise<HostRow> {
-  const hosts = [...(await hostsById(step.database)).values()].filter(
-    (host) => hostState(host) === 'online' && host.facts?.postgresql[version] !== undefined,
-  )
-  const instances = await listInstances(step.database, step.clusterId)
-  const used = new Set(instances.map((row) => row.host_id))
-  const free = (host: HostRow) => host.facts?.diskFreeBytes ?? 0
-  const chosen = hosts.sort(
-    (a, b) => Number(used.has(a.id)) - Number(used.has(b.id)) || free(b) - free(a),
-  )[0]
-  if (chosen === undefined) throw new HowdahError('no-capacity', 'no host is online')
-  return chosen
 }
 
 async function placeOf(step: StepContext, plan: Plan): Promise<RecoveryPlaceOnHost> {
@@ -164,10 +163,8 @@ async function placeOf(step: StepContext, plan: Plan): Promise<RecoveryPlaceOnHo
   if (host === undefined || binDirectory === undefined) {
     throw new HowdahError('no-capacity', 'the host of the drill is gone')
   }
-  return { host, name: nameOf(step), port: plan.port, binDirectory }
+  return { host, name: copyName(step.operationId), port: plan.port, binDirectory }
 }
-
-const nameOf = (step: StepContext) => `drill_${step.operationId}`
 
 async function look(step: StepContext, plan: Plan, expected: Ledger) {
   const statements: Statement[] = [statement(LEDGER)]
@@ -184,22 +181,12 @@ async function look(step: StepContext, plan: Plan, expected: Ledger) {
   return { replayMs, amcheckMs, problem: problems.join('; ') }
 }
 
-async function cleanUp(step: StepContext, plan: Plan): Promise<void> {
-  await step.until([], REMOVE_TIMEOUT_MS, async () => {
-    const result = await askAgent(step, {
-      hostId: plan.hostId,
-      operationId: step.operationId,
-      timeoutMs: REMOVE_TIMEOUT_MS,
-      action: { kind: 'remove-data', path: `${HOST_LAYOUT.data}/${nameOf(step)}` },
-    })
-    if (result.ok) return true
-    if (result.errorCode !== 'in-use') throw new HowdahError('agent-refused', result.error)
-    await step.say(result.error)
-    return undefined
-  })
-}
-
-async function judge(step: StepContext, plan: Plan, report: RestoreDrillReport): Promise<void> {
+async function judge(
+  step: StepContext,
+  plan: Plan,
+  isUndecided: boolean,
+  report: RestoreDrillReport,
+): Promise<void> {
   const { problem, recovery_ms: tookMs } = report
   await storeReport(step.database, step.operationId, report)
   if (problem === '') {
@@ -209,6 +196,10 @@ async function judge(step: StepContext, plan: Plan, report: RestoreDrillReport):
         `${report.ledger_rows} lines of the ledger found, no damage`,
     )
   }
+  if (isUndecided) {
+    throw new HowdahError('repository-failed', `nothing is known of ${plan.label}: ${problem}`)
+  }
+  await requireListed(step, plan)
   await step.database.transaction(async (tx) => {
     await markDamaged(tx, plan.backupId, problem)
     await addEvent(tx, {
@@ -217,6 +208,22 @@ async function judge(step: StepContext, plan: Plan, report: RestoreDrillReport):
       clusterId: step.clusterId,
       operationId: step.operationId,
     })
+    // What a restore would begin with now was perhaps never proven.
+    await runSoon(tx, step.clusterId, 'full', FULL_SOON_SECONDS)
   })
-  throw new HowdahError('repository-failed', `backup ${plan.label} is not proven: ${problem}`)
+  throw new HowdahError('backup-damaged', `backup ${plan.label} is not proven: ${problem}`)
+}
+
+/**
+ * A file that is missing is damage only where the rest can be read: a bucket or a disk that is away
+ * has no files at all.
+ */
+async function requireListed(step: StepContext, plan: Plan): Promise<void> {
+  const host = (await hostsById(step.database)).get(plan.hostId)
+  if (host === undefined) throw new HowdahError('no-capacity', 'the host of the drill is gone')
+  const repository = await loadStanza(step.database, step.sealer, plan.stanza)
+  const instance = { id: copyName(step.operationId), postgres_port: plan.port }
+  const { backups } = await askRepository(step, repository, { host, instance }, step.operationId)
+  if (backups.some(({ label }) => label === plan.label)) return
+  throw new HowdahError('repository-failed', `${plan.label} is not in its repository any more`)
 }

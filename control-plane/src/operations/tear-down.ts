@@ -18,7 +18,7 @@ import {
   setActive,
 } from '../db/clusters.ts'
 import { readDcs, touchHosts } from '../db/hosts.ts'
-import { runningOperation } from '../db/operations.ts'
+import { requestCancel, runningOperation } from '../db/operations.ts'
 import { findStanzas, retireStanza } from '../db/repositories.ts'
 import { deleteSecrets } from '../db/secrets.ts'
 import { askAgent } from './agent-task.ts'
@@ -136,6 +136,7 @@ async function leaveBackups(step: StepContext, keep: boolean): Promise<void> {
   await step.until([], BACKUP_ENDS_TIMEOUT_MS, async () => {
     const running = await runningOperation(database, clusterId, 'backup')
     if (running === undefined) return true
+    await database.transaction((tx) => requestCancel(tx, running))
     await step.say(`waits for the end of ${running}`)
     return undefined
   })

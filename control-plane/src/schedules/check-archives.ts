@@ -4,7 +4,6 @@
 import { describeError } from '@howdah/core/errors.ts'
 import { archiveNews, continueStatus } from '../backups/archive-news.ts'
 import { type ArchiveStatus, parseStatus } from '../backups/archive-status.ts'
-import { removeExpired } from '../backups/remove-stanza.ts'
 import { lookAndRepair } from '../backups/repair-archive.ts'
 import type { Queryable } from '../database.ts'
 import { listBackups, runSoon } from '../db/backups.ts'
@@ -14,8 +13,8 @@ import { claimStanzaCheck, type StanzaRow, storeStanzaStatus } from '../db/repos
 import type { Platform } from '../operations/operation.ts'
 
 const LOOK_MS_MAX = 5000
-/** A store that does not answer makes its clusters wait, and nobody else's. */
-const AT_ONCE = 4
+const AT_ONCE = 32
+const AT_ONCE_PER_REPOSITORY = 4
 const NOTHING: ArchiveStatus = {
   presentLsn: '0/0',
   timeline: 1,
@@ -34,30 +33,56 @@ const NOTHING: ArchiveStatus = {
 }
 
 export function startArchiveChecks(platform: Platform): { stop(): void } {
-  let running = false
-  const run = async () => {
-    if (running) return
-    running = true
-    await checkDue(platform)
-      .then(() => removeExpired(platform))
-      .catch((error) => platform.log.warn({ error: describeError(error) }, 'archive checks failed'))
-    running = false
-  }
   const everySeconds = Number(platform.config.archiveCheckSeconds)
-  const timer = setInterval(() => void run(), Math.min(LOOK_MS_MAX, (everySeconds * 1000) / 2))
-  return { stop: () => clearInterval(timer) }
+  const warn = (said: string) => (error: unknown) =>
+    platform.log.warn({ error: describeError(error) }, said)
+  let isStopped = false
+  const rounds = makeRounds(
+    async (busy) =>
+      isStopped ? undefined : await claimStanzaCheck(platform.database, everySeconds, busy),
+    (stanza) => checkArchive(platform, stanza).catch(warn('archive not checked')),
+  )
+  const look = () => void rounds().catch(warn('archive checks failed'))
+  const timer = setInterval(look, Math.min(LOOK_MS_MAX, (everySeconds * 1000) / 2))
+  return {
+    stop() {
+      isStopped = true
+      clearInterval(timer)
+    },
+  }
 }
 
-async function checkDue(platform: Platform): Promise<void> {
-  const everySeconds = Number(platform.config.archiveCheckSeconds)
-  const checkNext = async (): Promise<void> => {
-    for (;;) {
-      const stanza = await claimStanzaCheck(platform.database, everySeconds)
-      if (stanza === undefined) return
-      await checkArchive(platform, stanza)
+/**
+ * Each call begins what is due, as far as there are places, and does not wait for it: a store that
+ * does not answer makes its clusters wait, and nobody else's.
+ */
+export function makeRounds<Due extends { repository_id: string }>(
+  claim: (busy: readonly string[]) => Promise<Due | undefined>,
+  work: (due: Due) => Promise<unknown>,
+): () => Promise<void> {
+  const working = new Map<string, number>()
+  const count = () => [...working.values()].reduce((sum, each) => sum + each, 0)
+  const add = (id: string, change: number) => working.set(id, (working.get(id) ?? 0) + change)
+  const begin = async (): Promise<void> => {
+    while (count() < AT_ONCE) {
+      const busy = [...working].filter(([, each]) => each >= AT_ONCE_PER_REPOSITORY)
+      const due = await claim(busy.map(([id]) => id))
+      if (due === undefined) return
+      add(due.repository_id, 1)
+      // Its place is for the next one that is due, at once.
+      void work(due).finally(() => {
+        add(due.repository_id, -1)
+        round().catch(() => undefined)
+      })
     }
   }
-  await Promise.all(Array.from({ length: AT_ONCE }, checkNext))
+  // One after the other, or two would take the last place of a repository.
+  let begun: Promise<void> = Promise.resolve()
+  const round = (): Promise<void> => {
+    begun = begun.then(begin, begin)
+    return begun
+  }
+  return round
 }
 
 /** Looks, compares with the look before, and tells what is new. */

@@ -40,7 +40,7 @@ before(async () => {
   await migrate(database)
   platform = { database, sealer: makeSealer(randomBytes(32)) } as Platform
   const settings = { path: '/nowhere' }
-  const repository = { name: 'local', kind: 'directory', settings, isDefault: true }
+  const repository = { name: 'local', kind: 'directory', settings, isDefault: true, place: null }
   repositoryId = (await insertRepository(database, repository)).id
 })
 after(async () => {

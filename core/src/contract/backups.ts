@@ -29,6 +29,11 @@ const S3 = {
     description: 'The endpoint may be in a private network; only an administrator may say so',
   }),
 }
+const Credential = Type.String({ pattern: '^[!-~]{1,256}$' })
+const CaPem = Type.String({
+  pattern: '^-----BEGIN CERTIFICATE-----[\\sA-Za-z0-9+/=-]+$',
+  maxLength: 32_768,
+})
 const Name = Type.String({ pattern: RESOURCE_NAME_PATTERN })
 const Default = Type.Boolean({ description: 'Where new clusters are backed up to' })
 
@@ -53,19 +58,25 @@ export const RepositoryCreate = Type.Union([
       uri_style: Type.Optional(S3.uri_style),
       prefix: Type.Optional(S3.prefix),
       allow_private: Type.Optional(S3.allow_private),
-      key: Type.String({ pattern: '^[!-~]{1,256}$' }),
-      secret: Type.String({ pattern: '^[!-~]{1,256}$' }),
-      ca_pem: Type.Optional(
-        Type.String({
-          pattern: '^-----BEGIN CERTIFICATE-----[\\sA-Za-z0-9+/=-]+$',
-          maxLength: 32_768,
-        }),
-      ),
+      key: Credential,
+      secret: Credential,
+      ca_pem: Type.Optional(CaPem),
       default: Type.Optional(Default),
     },
     { additionalProperties: false },
   ),
 ])
+
+/** What stays away stays as it is; where a repository is never changes. */
+export const RepositoryUpdate = Type.Object(
+  {
+    key: Type.Optional(Credential),
+    secret: Type.Optional(Credential),
+    ca_pem: Type.Optional(Type.Union([CaPem, Type.Null()])),
+    default: Type.Optional(Default),
+  },
+  { additionalProperties: false },
+)
 
 /** Neither key nor secret are ever shown. */
 export const Repository = Type.Object({
@@ -75,6 +86,7 @@ export const Repository = Type.Object({
   location: Type.String({ description: 'For people: where it is' }),
   default: Type.Boolean(),
   clusters: Type.Integer({ description: 'That have backups in it, deleted ones too' }),
+  version: Type.Integer({ description: 'Grows with each change; the ETag' }),
   created_at: Timestamp,
 })
 
@@ -221,6 +233,7 @@ export const BackupStatus = Type.Object({
 
 export const RepositoryRef = ResourceRef
 export type RepositoryCreate = Static<typeof RepositoryCreate>
+export type RepositoryUpdate = Static<typeof RepositoryUpdate>
 export type Repository = Static<typeof Repository>
 export type Backup = Static<typeof Backup>
 export type ForkRequest = Static<typeof ForkRequest>
