@@ -13,6 +13,7 @@ import { askRepository, runRepositoryTask } from '../backups/repository-access.t
 import { runSoon } from '../db/backups.ts'
 import type { ClusterRow } from '../db/clusters.ts'
 import { activeStanza } from '../db/repositories.ts'
+import { findUndo } from '../db/restore-undo.ts'
 import { type BackupSeat, chooseReplica, closeDoors, listSeats, openDoor } from './backup-door.ts'
 import {
   askWithProgress,
@@ -206,6 +207,11 @@ async function chooseSeat(
 
 async function expire(step: StepContext): Promise<void> {
   const source = await backupSource(step)
+  // Those of before the restore are all that the cluster has once it is undone.
+  if ((await findUndo(step.database, step.clusterId)) !== undefined) {
+    await readBackups(step, source)
+    return await step.say('keeps all while a restore can be undone')
+  }
   const policy = policyOf(source.cluster)
   const before = await askRepository(step, source.repository, source.leader, step.operationId)
   for (const options of retentionOptions(policy)) {
