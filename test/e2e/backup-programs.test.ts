@@ -26,6 +26,7 @@ const BINARIES = '/usr/lib/postgresql/15/bin'
 const STANZA = 'clu_00000000000000000000000001'
 const PORT = 6433
 const TIMEOUT_MS = 60_000
+const TOMORROW = `${new Date(Date.now() + 86_400_000).toISOString().slice(0, 10)} 00:00:00+00:00`
 
 let base: string
 let root: HostRoot
@@ -205,24 +206,34 @@ test('a backup in the store is restored, replayed to a moment, and looked throug
   const dataDirectory = 'data/two/pgdata'
   const restore = { repository: access('two'), dataDirectory, label: backup?.label ?? '' }
   await restoreData({ kind: 'restore-data', ...restore }, dataContext())
-  const report = await recoverData(
-    {
-      kind: 'recover-data',
-      repository: access('two'),
-      dataDirectory,
-      binDirectory: BINARIES,
-      superuser: 'postgres',
-      port: PORT + 1,
-      target: { kind: 'lsn', value: String(moment?.['lsn']) },
-      statements: [{ text: 'select count(*)::integer as n from public.ledger', params: [] }],
-      amcheck: true,
-    },
-    dataContext(),
-  )
+  const action = {
+    kind: 'recover-data' as const,
+    repository: access('two'),
+    dataDirectory,
+    binDirectory: BINARIES,
+    superuser: 'postgres',
+    port: PORT + 1,
+    target: { kind: 'lsn' as const, value: String(moment?.['lsn']) },
+    statements: [{ text: 'select count(*)::integer as n from public.ledger', params: [] }],
+    amcheck: true,
+  }
+  const report = await recoverData(action, dataContext())
   assert.deepEqual(report?.rows, [{ n: 1001 }])
   assert.equal(report?.damage, '')
   assert.equal(report?.timeline, 2)
+  assert.equal(report?.reachedEnd, false)
   assert.deepEqual(await readdir(join(root.path, 'tasks')), [])
+  // Without its history in the archive nobody would find the timeline that begins here.
+  const status = await readdir(join(root.path, dataDirectory, 'pg_wal', 'archive_status'))
+  assert.ok(status.includes('00000002.history.ready'), status.join())
+
+  // The end of the archive proves nothing about the moment: said also by a run after one that died.
+  await restoreData({ kind: 'restore-data', ...restore }, dataContext())
+  const late = { ...action, amcheck: false, target: { kind: 'time' as const, value: TOMORROW } }
+  for (const run of ['first', 'again']) {
+    const end = await recoverData(late, dataContext())
+    assert.deepEqual([end?.rows, end?.reachedEnd], [[{ n: 1002 }], true], run)
+  }
 })
 
 test('a store that refuses to be read is no store without backups', async () => {

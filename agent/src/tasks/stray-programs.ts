@@ -68,6 +68,6 @@ export async function removeTaskFiles(rootPath: string): Promise<void> {
     const id = TASK_ID.exec(name)?.[0]
     if (id === undefined) continue
     const isUsed = argvs.some((arg) => arg.includes(join(directory, id)))
-    if (!isUsed) await rm(join(directory, name), { force: true })
+    if (!isUsed) await rm(join(directory, name), { recursive: true, force: true })
   }
 }

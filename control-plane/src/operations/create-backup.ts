@@ -15,6 +15,7 @@ import { listBackups, runSoon } from '../db/backups.ts'
 import type { ClusterRow } from '../db/clusters.ts'
 import { addEvent } from '../db/events.ts'
 import { activeStanza } from '../db/repositories.ts'
+import { findUndo } from '../db/restore-undo.ts'
 import {
   type BackupSeat,
   chooseReplica,
@@ -271,6 +272,11 @@ async function expire(step: StepContext): Promise<void> {
 
 async function expireNow(step: StepContext): Promise<void> {
   const source = await backupSource(step)
+  // Those of before the restore are all that the cluster has once it is undone.
+  if ((await findUndo(step.database, step.clusterId)) !== undefined) {
+    await readBackups(step, source)
+    return await step.say('keeps all while a restore can be undone')
+  }
   const policy = policyOf(source.cluster)
   const before = await afterOthers(step, source)
   for (const options of retentionOptions(policy)) {

@@ -7,7 +7,6 @@ import type { DataMeasure, RecoveryReport, TaskAction } from '@howdah/core/proto
 import { planSetAside, timelinesOf } from '@howdah/core/set-aside.ts'
 import { archiveInventory } from '../backups/archive-inventory.ts'
 import { hostsById, leaderOf, refuseAway } from '../clusters/cluster-view.ts'
-import { runSoon } from '../db/backups.ts'
 import {
   type ClusterRow,
   findCluster,
@@ -274,11 +273,7 @@ async function replayOwn(
   const at = await placeOfInstance(step, first)
   const report = await replay(step, input, at, { statements, amcheck: false, ...must })
   const takenBack = whatWasTakenBack(input, report)
-  await database.transaction(async (tx) => {
-    if (takenBack !== undefined) await insertTakenBack(tx, clusterId, operationId, takenBack)
-    // Until there is a backup of it, all that is written from now on hangs on the older chain.
-    await runSoon(tx, clusterId, 'full', 0)
-  })
+  if (takenBack !== undefined) await insertTakenBack(database, clusterId, operationId, takenBack)
 }
 
 /** The last that is still on the history; undefined where nothing was left behind. */
