@@ -38,6 +38,8 @@ export async function openResultStore(root: HostRoot): Promise<ResultStore> {
   let entries = await loadEntries(path)
   // One write at a time, each of the newest state: a slow one must not overwrite a later one.
   let writing: Promise<void> = Promise.resolve()
+  // Not reported before it is on disk: an agent that died in between would run the task again.
+  const unsaved = new Set<string>()
 
   function save(): Promise<void> {
     const write = () =>
@@ -51,9 +53,14 @@ export async function openResultStore(root: HostRoot): Promise<ResultStore> {
     ids: () => [...entries.keys()],
     async add(result) {
       entries.set(result.id, { result, stored: false })
-      await save()
+      unsaved.add(result.id)
+      // A disk that takes nothing must not keep the result from who waits for it.
+      await save().finally(() => unsaved.delete(result.id))
     },
-    pending: () => takeWhileSmall([...entries.values()].filter((entry) => !entry.stored)),
+    pending() {
+      const waiting = [...entries].filter(([id, entry]) => !entry.stored && !unsaved.has(id))
+      return takeWhileSmall(waiting.map(([, entry]) => entry))
+    },
     async markStored(ids) {
       const known = ids.filter((id) => entries.get(id)?.stored === false)
       if (known.length === 0) return
