@@ -11,8 +11,10 @@ export interface Results {
   path: string
   /** Adds the time and the load average. Throws when the run is interrupted. */
   row(row: Row): void
-  /** What is not a row: settings, a peer's configuration files, a summary. */
+  /** What is not a row: settings, a peer's configuration files. */
   note(kind: string, value: unknown): void
+  /** A note that is shown, too; `of` where a bench has several. */
+  summary(value: unknown, of?: string): void
   /** Of the rows of one subject, in order; rows without the field are left out. */
   numbers(subject: string, field: string): number[]
 }
@@ -36,6 +38,10 @@ export function openResults(name: string, interruption: AbortSignal, path?: stri
       interruption.throwIfAborted()
     },
     note: (kind, value) => write({ kind, value }),
+    summary(value, of) {
+      write({ kind: of === undefined ? 'summary' : `summary of ${of}`, value })
+      console.log(JSON.stringify(value, null, 2))
+    },
     numbers: (subject, field) =>
       rows
         .filter((row) => row.subject === subject)

@@ -93,8 +93,7 @@ function summarizeFull(results: Results): void {
     seedsOverOursDirectory: pairedRatio(of('seeds', 'ms'), of('ours-directory', 'ms')),
     seedsOverOursBytes: pairedRatio(of('seeds', 'storedBytes'), of('ours', 'storedBytes')),
   }
-  results.note('summary of full', summary)
-  console.log(JSON.stringify(summary, null, 2))
+  results.summary(summary, 'full')
 }
 
 function summarizeIncremental(results: Results): void {
@@ -109,6 +108,5 @@ function summarizeIncremental(results: Results): void {
       ofFullBytes: pairedRatio(of(which, 'storedBytes'), of(`full-before-${which}`, 'storedBytes')),
     }
   })
-  results.note('summary of incremental', summary)
-  console.log(JSON.stringify(summary, null, 2))
+  results.summary(summary, 'incremental')
 }

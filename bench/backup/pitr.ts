@@ -198,6 +198,5 @@ function summarize(results: Results): void {
     aheadOverLocal: pairedRatio(of('ahead', 'redoMs'), of('local', 'redoMs')),
     aheadOverLocalWhole: pairedRatio(of('ahead', 'ms'), of('local', 'ms')),
   }
-  results.note('summary', summary)
-  console.log(JSON.stringify(summary, null, 2))
+  results.summary(summary)
 }

@@ -121,6 +121,5 @@ export function summarizeRates(results: Results): void {
       latencyRatio: pairedRatio(of('meanwhileLatencyMs'), of('beforeLatencyMs')),
     }
   })
-  results.note('summary of rate', summary)
-  console.log(JSON.stringify(summary, null, 2))
+  results.summary(summary, 'rate')
 }

@@ -53,6 +53,5 @@ function summarize(results: Results): void {
     seedsOverOurs: pairedRatio(of('seeds', 'ms'), of('ours', 'ms')),
     seedsOverOursDirectory: pairedRatio(of('seeds', 'ms'), of('ours-directory', 'ms')),
   }
-  results.note('summary', summary)
-  console.log(JSON.stringify(summary, null, 2))
+  results.summary(summary)
 }

@@ -80,6 +80,5 @@ function summarize(results: Results): void {
     oursOverSeeds: pairedRatio(of('ours', name), of('seeds', name)),
     oursOverSeedsTls: pairedRatio(of('ours', name), of('seeds-tls', name)),
   }))
-  results.note('summary', summary)
-  console.log(JSON.stringify(summary, null, 2))
+  results.summary(summary)
 }

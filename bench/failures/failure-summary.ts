@@ -32,6 +32,5 @@ export function summarizeFailures(results: Results, kind: string, field: string)
       },
     ]
   })
-  results.note('summary', summary)
-  console.log(JSON.stringify(summary, null, 2))
+  results.summary(summary)
 }

@@ -91,6 +91,5 @@ function summarize(results: Results): void {
     oursOverBare: pairedRatio(of('ours'), of('bare')),
     patroniOverOurs: pairedRatio(of('patroni'), of('ours')),
   }
-  results.note('summary', summary)
-  console.log(JSON.stringify(summary, null, 2))
+  results.summary(summary)
 }

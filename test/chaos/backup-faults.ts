@@ -2,7 +2,7 @@
 // other on one platform, under a writer that must not notice. WAL that no repository holds is told
 // within a minute, a queue of WAL is bounded, a backup that was cut is made in the end, and an
 // object that was damaged is named and never restored. Ends with exit code 1 when one is not so.
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { Backup, RestorePlan } from '@howdah/core/contract/backups.ts'
@@ -20,6 +20,7 @@ import {
 import { sql } from '../harness/cluster.ts'
 import { endOnSignal } from '../harness/end-on-signal.ts'
 import { startFaultyS3 } from '../harness/faulty-s3.ts'
+import { flipBit } from '../harness/flip-bit.ts'
 import { startPlatform } from '../harness/platform.ts'
 import { superuserSql } from '../harness/superuser-sql.ts'
 import { until } from '../harness/until.ts'
@@ -152,11 +153,7 @@ async function damageObject(stage: ArchiveStage): Promise<string> {
   const found = paths.filter((path) => wanted.test(path)).sort()[0]
   if (found === undefined) throw new Error(`no object of ${newest?.label}`)
   const path = join(store.directory, found)
-  const sound = await readFile(path)
-  const broken = Buffer.from(sound)
-  const at = Math.floor(broken.length / 2)
-  broken[at] = (broken[at] ?? 0) ^ 1
-  await writeFile(path, broken)
+  const mend = await flipBit(path)
   try {
     const drill = await operate(stage, 'restore-drills')
     check(drill.state === 'failed', 'the drill proved a damaged backup')
@@ -164,13 +161,13 @@ async function damageObject(stage: ArchiveStage): Promise<string> {
     check(said.includes(newest?.label ?? ''), `the backup is not named: ${said}`)
     // Who asks for it by name gets it; nobody gets it by itself.
     const fork = { name: 'damaged', instances: 1, plan: true }
-    const path = `/v1/clusters/${cluster.cluster.id}/fork`
-    const { status, body } = await platform.api<RestorePlan>('POST', path, fork)
+    const forkPath = `/v1/clusters/${cluster.cluster.id}/fork`
+    const { status, body } = await platform.api<RestorePlan>('POST', forkPath, fork)
     const isOther = status === 422 || (status === 200 && body.backup !== newest?.label)
     check(isOther, `it would be forked: ${status} ${JSON.stringify(body)}`)
     return `named: ${said.slice(0, 160)}`
   } finally {
-    await writeFile(path, sound)
+    await mend()
   }
 }
 

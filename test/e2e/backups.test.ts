@@ -10,6 +10,7 @@ import type { Cluster, ClusterAccepted, OperationAccepted } from '@howdah/core/c
 import type { Event, Operation } from '@howdah/core/contract/operations.ts'
 import type { Problem } from '@howdah/core/contract/resource.ts'
 import { sql, type TestCluster } from '../harness/cluster.ts'
+import { flipBit } from '../harness/flip-bit.ts'
 import {
   explainFailures,
   readCluster,
@@ -259,11 +260,7 @@ async function findInRepository(part: string, wanted: RegExp): Promise<string> {
 test('a bit that flips in the repository is found by the drill, and never restored', async () => {
   const [newest] = await backups()
   const path = await findInRepository('backup', new RegExp(`${newest?.label}/bundle/\\d+$`))
-  const sound = await readFile(path)
-  const broken = Buffer.from(sound)
-  const at = Math.floor(broken.length / 2)
-  broken[at] = (broken[at] ?? 0) ^ 1
-  await writeFile(path, broken)
+  const mend = await flipBit(path)
   try {
     const drill = await finish(await postWhenFree('demo/restore-drills'))
     assert.equal(drill.state, 'failed')
@@ -274,7 +271,7 @@ test('a bit that flips in the repository is found by the drill, and never restor
     const isOther = status === 200 && body.backup !== newest?.label
     assert.ok(isOther || status === 422, JSON.stringify(body))
   } finally {
-    await writeFile(path, sound)
+    await mend()
   }
   const named = { backup: newest?.id }
   await succeed(await postWhenFree('demo/restore-drills', named))
