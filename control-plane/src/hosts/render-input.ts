@@ -138,6 +138,10 @@ export async function loadRenderCluster(
       CLUSTER_PASSWORDS.map((name) => [name, secrets.get(name)]),
     ) as unknown as ClusterSecrets,
     backup: await loadRepository(db, sealer, cluster),
+    placedOn: {
+      instances: instances.map(({ host }) => host),
+      gateways: gateways.map(({ host }) => host),
+    },
     instances,
     gateways,
   }

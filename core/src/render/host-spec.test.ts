@@ -58,6 +58,15 @@ test('pg_hba is the same for every instance', () => {
   assert.equal(new Set(hba).size, 1)
 })
 
+test('an instance lets the same in while nothing else of its cluster runs yet', () => {
+  const [host] = fleet.hosts
+  assert.ok(host)
+  const alone = { ...fleet.cluster, instances: fleet.cluster.instances.slice(0, 1), gateways: [] }
+  const settings = (spec: HostSpec) =>
+    spec.files.find(({ path }) => path.endsWith('patroni.yml'))?.content
+  assert.equal(settings(renderHostSpec(host, 7, fleet.dcs, [alone])), settings(dataHost))
+})
+
 test('a password stands in files only, never in an argument or the environment', () => {
   for (const spec of specs) {
     assert.doesNotMatch(JSON.stringify([spec.services, spec.directories]), /password-of-/)

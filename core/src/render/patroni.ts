@@ -66,13 +66,14 @@ function addressesOf(host: RenderHost): string[] {
 
 /**
  * The first matching line decides, so the platform's own roles are closed before `all` is opened.
+ * From what is placed, not from what runs: a gateway that starts while the leader makes its
+ * database would have Patroni write this anew at a moment at which it forgets to.
  */
 export function renderHba(cluster: RenderCluster): string[] {
-  const instanceHosts = cluster.instances.map((instance) => instance.host)
-  const gatewayHosts = cluster.gateways.map((gateway) => gateway.host)
-  const masks = (hosts: RenderHost[]) => [...new Set(hosts.flatMap(addressesOf))]
+  const { instances: instanceHosts, gateways: gatewayHosts } = cluster.placedOn
+  const masks = (hosts: readonly RenderHost[]) => [...new Set(hosts.flatMap(addressesOf))]
   const { superuser, replication, rewind, pooler, gateway, probe } = PLATFORM_ROLES
-  const from = (hosts: RenderHost[], databases: string, role: string) =>
+  const from = (hosts: readonly RenderHost[], databases: string, role: string) =>
     masks(hosts).map((mask) => `hostssl ${databases} ${role} ${mask} scram-sha-256`)
   const closed = [superuser, replication, rewind, pooler, gateway, probe].join(',')
   return [

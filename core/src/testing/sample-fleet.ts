@@ -148,6 +148,10 @@ export function sampleFleet(change: Partial<SampleOptions> = {}): SampleFleet {
       cipherPass: 'password-of-backups',
       queueBytesMax: 5120 * MIB,
     },
+    placedOn: {
+      instances: instances.map(({ host }) => host),
+      gateways: gateways.map(({ host }) => host),
+    },
     instances,
     gateways,
   }
