@@ -26,7 +26,10 @@ let platform: TestPlatform
 let cluster: TestCluster
 
 before(async () => {
-  platform = await startPlatform({ subnet: '127.102.0' })
+  platform = await startPlatform({
+    subnet: '127.102.0',
+    environment: { HOWDAH_ARCHIVE_CHECK_SECONDS: '10' },
+  })
   cluster = await platform.createCluster('demo', { instances: 2 })
 })
 
