@@ -11,6 +11,7 @@ import { createAuthority } from '../../control-plane/src/certificates.ts'
 import { ARCHIVE_FAULTS, type ArchiveFault, sufferFault } from '../harness/archive-faults.ts'
 import { sql, type TestCluster } from '../harness/cluster.ts'
 import { type FaultyS3, startFaultyS3 } from '../harness/faulty-s3.ts'
+import { LONG } from '../harness/long.ts'
 import {
   explainFailures,
   readCluster,
@@ -73,7 +74,7 @@ async function drill() {
   })
 }
 
-test('a store that does not do what it should is not accepted, and says why', async () => {
+test('a store that does not do what it should is not accepted, and says why', LONG, async () => {
   const stranger = (await createAuthority('somebody else')).certificatePem
   const cases: [Record<string, unknown>, RegExp][] = [
     // The test's store knows keys, and does not check signatures.

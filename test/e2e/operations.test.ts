@@ -19,6 +19,7 @@ import { endpointOf, refusal, type SqlTarget, type TestCluster } from '../harnes
 import { followEvents } from '../harness/events.ts'
 import { commandHostService } from '../harness/host.ts'
 import { connectPlatformDb, differences, inventory } from '../harness/inventory.ts'
+import { LONG } from '../harness/long.ts'
 import {
   explainFailures,
   readCluster,
@@ -188,7 +189,7 @@ test('a failed operation is retried from its failed step, and succeeds', async (
   assert.equal((await platform.api('POST', `/v1/operations/${failed.id}/retry`)).status, 409)
 })
 
-test('a creation that failed for want of its hosts succeeds when they are back', async () => {
+test('a creation that failed for want of its hosts succeeds when they are back', LONG, async () => {
   const hosts = ['host-1', 'host-2', 'host-3']
   const command = (flag: string) =>
     Promise.all(hosts.map((host) => commandHostService(platform, host, 'agent', flag)))
