@@ -1,5 +1,5 @@
 // Owns what the agent knows of its services: one loop per service reads s6's status file and asks
-// the probe, quickly while the service is not what it should be and rarely once it is.
+// the probe, quickly while the service is not what it should be or has just changed, rarely then.
 import { describeError } from '@howdah/core/errors.ts'
 import type { HostService, HostSpec } from '@howdah/core/host-spec.ts'
 import type { ServiceStatus } from '@howdah/core/protocol.ts'
@@ -13,6 +13,8 @@ const SETTLED_POLL_MS = 1000
 const UNSETTLED_POLL_MS = 200
 /** A service that is broken for good must not be polled quickly for good. */
 const UNSETTLED_MS_MAX = 60_000
+/** One change brings the next: a replica that has started streams soon, and its leader sees it. */
+const IN_MOTION_MS = 3000
 const MESSAGE_LENGTH_MAX = 500
 
 export interface Observer {
@@ -83,6 +85,7 @@ function startWatch(needs: ObserverNeeds, service: HostService, definition: stri
     const changed = comparable(next) !== comparable(watch.status)
     watch.status = next
     if (changed) needs.onChange()
+    return changed
   }
   watch.done = watchService(needs.root, service, publish, abort.signal)
   return watch
@@ -100,7 +103,8 @@ function comparable(status: ServiceStatus): string {
 async function watchService(
   root: HostRoot,
   service: HostService,
-  publish: (status: ServiceStatus) => void,
+  /** Whether it differs from the one before. */
+  publish: (status: ServiceStatus) => boolean,
   signal: AbortSignal,
 ): Promise<void> {
   const prober = makeProber(service.probe)
@@ -109,11 +113,14 @@ async function watchService(
   let askedMs = 0
   let askedPid: number | null = null
   let unsettledMs = performance.now()
+  let changedMs = Number.NEGATIVE_INFINITY
   while (!signal.aborted) {
     const process = await readState(directory)
     const nowMs = performance.now()
     const wasReady = verdict?.ready === true
-    const due = !wasReady || process.pid !== askedPid || nowMs - askedMs >= prober.intervalMs
+    const inMotion = nowMs - changedMs < IN_MOTION_MS
+    const intervalMs = inMotion ? prober.inMotionIntervalMs : prober.intervalMs
+    const due = !wasReady || process.pid !== askedPid || nowMs - askedMs >= intervalMs
     if (!process.up) verdict = undefined
     else if (due) {
       askedMs = nowMs
@@ -122,9 +129,9 @@ async function watchService(
     }
     const ready = verdict?.ready === true
     if (ready !== wasReady) unsettledMs = nowMs
-    if (!signal.aborted) publish(toStatus(service.name, process, verdict))
+    if (!signal.aborted && publish(toStatus(service.name, process, verdict))) changedMs = nowMs
     const fast = !ready && nowMs - unsettledMs < UNSETTLED_MS_MAX
-    await pause(fast ? UNSETTLED_POLL_MS : SETTLED_POLL_MS, signal)
+    await pause(fast ? UNSETTLED_POLL_MS : Math.min(intervalMs, SETTLED_POLL_MS), signal)
   }
   prober.close()
 }

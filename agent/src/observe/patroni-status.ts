@@ -1,4 +1,4 @@
-// Owns how `GET /patroni` becomes what the platform says of an instance, for the vocabularies of
+// Owns how `GET /health` becomes what the platform says of an instance, for the vocabularies of
 // Patroni 3 and 4. What Patroni does not say stays null or `unknown`: nothing is guessed.
 import type { PatroniStatus } from '@howdah/core/protocol.ts'
 

@@ -21,6 +21,8 @@ export interface Verdict {
 export interface Prober {
   /** How often a service that is ready is asked again, at least. */
   intervalMs: number
+  /** The same while its status has just changed, and may again. */
+  inMotionIntervalMs: number
   ask(): Promise<Verdict>
   close(): void
 }
@@ -30,17 +32,23 @@ export function makeProber(probe: Probe): Prober {
     case 'none':
       return {
         intervalMs: Number.POSITIVE_INFINITY,
+        inMotionIntervalMs: Number.POSITIVE_INFINITY,
         ask: async () => ({ ready: true, said: 'has no probe' }),
         close: () => undefined,
       }
     case 'tcp':
       // Each probe is a connection in the service's log, and a dead process shows without one.
-      return { intervalMs: 5000, ask: () => askTcp(probe), close: () => undefined }
+      return {
+        intervalMs: 5000,
+        inMotionIntervalMs: 5000,
+        ask: () => askTcp(probe),
+        close: () => undefined,
+      }
     case 'etcd':
       // etcd answers health by a write through its consensus: asking often costs every member.
-      return makeHttpsProber(probe, 3000, askEtcd)
+      return makeHttpsProber(probe, [3000, 3000], askEtcd)
     case 'patroni':
-      return makeHttpsProber(probe, 1000, askPatroni)
+      return makeHttpsProber(probe, [1000, 200], askPatroni)
     default:
       throw new Error(`BUG: unknown probe ${JSON.stringify(probe satisfies never)}`)
   }
@@ -54,12 +62,17 @@ interface Target {
 
 type Ask = (agent: Agent, base: string) => Promise<Verdict>
 
-function makeHttpsProber(target: Target, intervalMs: number, ask: Ask): Prober {
+function makeHttpsProber(
+  target: Target,
+  [intervalMs, inMotionIntervalMs]: [number, number],
+  ask: Ask,
+): Prober {
   const host = target.address.includes(':') ? `[${target.address}]` : target.address
   // Our own host's service: the CA proves that it is the platform's, its name adds nothing.
   const agent = makeHttpsAgent({ caPem: target.caPem, checkName: false })
   return {
     intervalMs,
+    inMotionIntervalMs,
     ask: () => ask(agent, `https://${host}:${target.port}`),
     close: () => agent.destroy(),
   }
@@ -75,10 +88,16 @@ async function askEtcd(agent: Agent, base: string): Promise<Verdict> {
   }
 }
 
+/**
+ * `/health` says the same as `/patroni`, which waits 1 to 1.8 s when PostgreSQL refuses a session:
+ * for the end of a start, of all moments.
+ */
 async function askPatroni(agent: Agent, base: string): Promise<Verdict> {
+  const ask = async () => parsePatroniStatus(JSON.parse((await get(agent, `${base}/health`)).text))
   try {
-    const { text } = await get(agent, `${base}/patroni`)
-    const patroni = parsePatroniStatus(JSON.parse(text))
+    const first = await ask()
+    // Its session was cut, and the next question opens another one.
+    const patroni = first.state === 'unknown' ? await ask() : first
     const serving = patroni.state === 'running' || patroni.state === 'streaming'
     const ready = serving && patroni.role !== 'unknown'
     return { ready, said: `${patroni.role}, ${patroni.state}`, patroni }
