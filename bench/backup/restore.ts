@@ -29,10 +29,19 @@ export async function benchRestore(results: Results, options: BackupBenchOptions
           ? ['seeds', () => seeds.restore(OBJECT, join(field.rootPath, 'data/restored/pgdata'))]
           : [subject.name, () => subject.restore(labels.get(subject) ?? '', 'restored')]
       const { ms, storeShare } = await measured<unknown>(work)
-      results.row({ subject: name, round, ms, storeShare, bytes: await sizeOf(field) })
+      const syncMs = await syncRestored(field)
+      const bytes = await sizeOf(field)
+      results.row({ subject: name, round, ms, syncMs, durableMs: ms + syncMs, storeShare, bytes })
     }
   }
   summarize(results)
+}
+
+/** What is only in memory is lost with the power: ours has synced each file by then. */
+async function syncRestored({ user, rootPath }: Field): Promise<number> {
+  const startedMs = performance.now()
+  await runAs(user, '/', '/usr/bin/sync', ['-f', join(rootPath, 'data/restored')])
+  return Math.round(performance.now() - startedMs)
 }
 
 /** That all of it is there: both sides must come to the same. */
@@ -52,6 +61,11 @@ function summarize(results: Results): void {
     oursStoreShare: median(of('ours', 'storeShare')),
     seedsOverOurs: pairedRatio(of('seeds', 'ms'), of('ours', 'ms')),
     seedsOverOursDirectory: pairedRatio(of('seeds', 'ms'), of('ours-directory', 'ms')),
+    seedsOverOursDurable: pairedRatio(of('seeds', 'durableMs'), of('ours', 'durableMs')),
+    seedsOverOursDirectoryDurable: pairedRatio(
+      of('seeds', 'durableMs'),
+      of('ours-directory', 'durableMs'),
+    ),
   }
   results.summary(summary)
 }
