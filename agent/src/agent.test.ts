@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { access, lstat, readdir, readFile, stat, symlink } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { after, before, test } from 'node:test'
 import type { HostService, HostSpec } from '@howdah/core/host-spec.ts'
 import type { ServiceStatus } from '@howdah/core/protocol.ts'
@@ -269,6 +270,41 @@ test('a reply that is no JSON, or not the schema, changes nothing and ends', asy
   }
   plane.syncOverride = undefined
 })
+
+test('clients are refused while the service is away, which gets its port back', async () => {
+  const before = await status('web', (found) => found.ready)
+  const { certificatePem, privateKeyPem } = await authority.issueServer(ADDRESS)
+  const refusal = {
+    address: ADDRESS,
+    ports: [7001],
+    certificatePem,
+    keyPem: privateKeyPem,
+    message: 'it is being restored',
+    hint: 'wait',
+  }
+  await apply(makeSpec(110, { refusals: [refusal] }))
+  const told = () =>
+    until('to be told why', startUp, (answer) =>
+      answer.includes('\0C57P03\0Mit is being restored\0'),
+    )
+  await told()
+  await agent.end('SIGKILL')
+  agent = startAgent()
+  await told()
+
+  await apply(
+    makeSpec(111, { files: [haproxyFile('web', 7001, 'third')], services: [haproxy('web', 7001)] }),
+  )
+  await status('web', (found) => found.ready && found.pid !== before?.pid)
+  assert.equal(await ask(7001), 'third')
+})
+
+/** The first message of a client at the port of the service, and what comes back. */
+async function startUp(): Promise<string> {
+  const socket = connect(7001, ADDRESS)
+  socket.end(Buffer.from('\0\0\0\x11\0\x03\0\0user\0app\0\0'))
+  return await text(socket).catch((error: unknown) => String(error))
+}
 
 test('a symlink that a service planted is not followed', async () => {
   await symlink('/tmp', join(host.root, 'data', 'planted'))

@@ -11,6 +11,7 @@ import { type AgentConfig, loadConfig } from './config.ts'
 import { connectControlPlane } from './control-plane.ts'
 import { obtainIdentity } from './enrolment.ts'
 import { openEventStore } from './event-store.ts'
+import { makeRefusals } from './gateway/refusals.ts'
 import { type HostRoot, openHostRoot } from './host-root.ts'
 import type { Identity } from './identity.ts'
 import { makeFactsReader } from './observe/host-facts.ts'
@@ -59,7 +60,7 @@ async function runAgent(parts: AgentParts): Promise<void> {
   const onChange = () => wakeReport.wake()
   const refusal = makeRefusal(onChange)
   const observer = makeObserver({ root, onChange })
-  const reconciler = makeReconciler({ root, log, signal, onChange })
+  const reconciler = makeReconciler({ root, refusals: makeRefusals(log), log, signal, onChange })
   const held = await loadHeldSpec(parts)
   const events = await openEventStore(root, onChange)
   const guard = makeClusterGuard({

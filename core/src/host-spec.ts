@@ -130,6 +130,28 @@ export const WatchedCluster = Type.Object(
   { additionalProperties: false },
 )
 
+/** One line for people: a control character could break out of the message that it stands in. */
+const Line = Type.String({ pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]*$', maxLength: 300 })
+
+/**
+ * Ports of a gateway that is closed for a while: the agent listens there itself, and tells whoever
+ * connects why, as PostgreSQL would. The certificate is the one that the gateway's services have.
+ */
+export const Refusal = Type.Object(
+  {
+    address: Type.String({ maxLength: 64 }),
+    ports: Type.Array(Type.Integer({ minimum: 1024, maximum: 65_535 }), {
+      minItems: 1,
+      maxItems: 8,
+    }),
+    certificatePem: Type.String({ maxLength: 16_384 }),
+    keyPem: Type.String({ maxLength: 16_384 }),
+    message: Line,
+    hint: Line,
+  },
+  { additionalProperties: false },
+)
+
 export const HostSpec = Type.Object(
   {
     /** Grows with every change; an agent never applies a spec older than the one it has. */
@@ -144,6 +166,7 @@ export const HostSpec = Type.Object(
      * control plane.
      */
     clusters: Type.Optional(Type.Array(WatchedCluster, { maxItems: 1000 })),
+    refusals: Type.Optional(Type.Array(Refusal, { maxItems: 200 })),
   },
   { additionalProperties: false },
 )
@@ -151,6 +174,7 @@ export const HostSpec = Type.Object(
 export type HostSpec = Static<typeof HostSpec>
 export type HostService = Static<typeof HostService>
 export type HostFile = Static<typeof HostFile>
+export type Refusal = Static<typeof Refusal>
 export type WatchedCluster = Static<typeof WatchedCluster>
 export type Sensitivity = (typeof SENSITIVITIES)[number]
 export type Probe = Static<typeof Probe>

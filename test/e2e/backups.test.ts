@@ -6,7 +6,12 @@ import { chmod, mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 
 import { basename, dirname, join } from 'node:path'
 import { after, before, test } from 'node:test'
 import type { Backup, BackupStatus, RestorePlan } from '@howdah/core/contract/backups.ts'
-import type { Cluster, ClusterAccepted, OperationAccepted } from '@howdah/core/contract/clusters.ts'
+import type {
+  Cluster,
+  ClusterAccepted,
+  Endpoint,
+  OperationAccepted,
+} from '@howdah/core/contract/clusters.ts'
 import type { Event, Operation } from '@howdah/core/contract/operations.ts'
 import type { Problem } from '@howdah/core/contract/resource.ts'
 import { sql, type TestCluster } from '../harness/cluster.ts'
@@ -330,6 +335,15 @@ const THE_FLOOD = { restore_point: 'before-the-flood' }
 const restore = async () =>
   succeed(await postWhenFree('demo/restore', { ...THE_FLOOD, confirm: 'demo' }))
 
+/** A client at the endpoint hears it in PostgreSQL's own words, over the TLS that it checks. */
+async function refusedAt(purpose: Endpoint['purpose'], words: string) {
+  await until(`${purpose} to say ${words}`, OPERATION_TIMEOUT_MS, async () => {
+    const answer = await sql({ cluster, purpose }, 'select 1').catch((error) => error)
+    const said = `${answer.code} ${answer.message}; ${answer.hint}`
+    return said === `57P03 cluster "demo" ${words}` ? { value: said } : { seen: said }
+  })
+}
+
 test('a restore in place takes a cluster back; what is written then can be had again', async () => {
   await sql({ cluster }, 'create table if not exists ledger (n integer primary key)')
   assert.equal((await post('demo/restore-points', { name: THE_FLOOD.restore_point })).status, 201)
@@ -341,7 +355,15 @@ test('a restore in place takes a cluster back; what is written then can be had a
   const beyond = await post('demo/restore', { lsn: 'FF/0', confirm: 'demo' })
   assert.equal(beyond.status, 422, JSON.stringify(beyond.body))
   assert.match(beyond.body.detail, /from [0-9A-F]+\/[0-9A-F]+ to [0-9A-F]+\/[0-9A-F]+ can/)
-  const restored = await restore()
+  const begun = await postWhenFree('demo/restore', { ...THE_FLOOD, confirm: 'demo' })
+  assert.equal(begun.status, 202, JSON.stringify(begun.body))
+  const why = 'is being restored and accepts no connections until that is done'
+  const hint = `howdah op watch ${begun.body.operation.id}`
+  await Promise.all([
+    refusedAt('write', `${why}; ${hint}`),
+    refusedAt('write-direct', `${why}; ${hint}`),
+  ])
+  const restored = await succeed(begun)
   assert.equal(Number(await present()), before, JSON.stringify(restored))
   const { instances } = (await platform.api<Cluster>('GET', '/v1/clusters/demo')).body
   assert.deepEqual(new Set(instances.map(({ timeline }) => timeline)).size, 1)
@@ -382,6 +404,8 @@ test('a restore that failed twice keeps the data and the repository for its undo
       const operation = await finish(await postWhenFree('demo/restore', request))
       assert.equal(operation.error?.step, 'fetch', JSON.stringify(operation.error))
       failed.push(operation)
+      const why = 'accepts no connections, as it could not be restored'
+      await refusedAt('read', `${why}; howdah op logs ${operation.id}`)
     }
   } finally {
     await rename(`${dirname(path)}.away`, dirname(path))

@@ -2,7 +2,7 @@
 // one change per test case to a spec that is accepted.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { HostService } from '@howdah/core/host-spec.ts'
+import type { HostService, Refusal } from '@howdah/core/host-spec.ts'
 import { checkSpec } from './check-spec.ts'
 
 const FILE = { path: 'config/web/x.cfg', content: 'x' }
@@ -21,6 +21,15 @@ const SERVICE: HostService = {
   probe: { kind: 'none' },
 }
 
+const REFUSAL: Refusal = {
+  address: '127.0.0.1',
+  ports: [5000, 5001],
+  certificatePem: 'x',
+  keyPem: 'x',
+  message: 'cluster "demo" is being restored',
+  hint: 'howdah op watch op_1',
+}
+
 function makeSpec(change: object = {}): unknown {
   const directories = ['data/one', 'run', 'config/web/deep']
   return {
@@ -29,6 +38,7 @@ function makeSpec(change: object = {}): unknown {
     directories,
     files: [FILE],
     services: [SERVICE],
+    refusals: [REFUSAL],
     ...change,
   }
 }
@@ -39,6 +49,7 @@ test('a good spec is accepted as it is', () => {
 
 const withService = (change: object) => ({ services: [{ ...SERVICE, ...change }] })
 const withFile = (change: object) => ({ files: [FILE, { ...FILE, ...change }] })
+const withRefusal = (change: object) => ({ refusals: [{ ...REFUSAL, ...change }] })
 
 const HOSTILE: readonly [string, object][] = [
   ['another host', { hostId: 'hst_b' }],
@@ -76,6 +87,20 @@ const HOSTILE: readonly [string, object][] = [
   ['a file that is not in the spec', withService({ reloadOn: ['config/other'] })],
   ['a signal of its own', withService({ stopSignal: 'SIGSTOP' })],
   ['no end of stopping', withService({ stopTimeoutMs: 10 ** 9 })],
+  ['a refusal at any address', withRefusal({ address: '0.0.0.0' })],
+  ['a refusal at any address, in other words', withRefusal({ address: '0:0:0::0' })],
+  ['a refusal at any address, in IPv6’s words', withRefusal({ address: '::ffff:0.0.0.0' })],
+  ['a refusal at a name', withRefusal({ address: 'localhost' })],
+  ['a refusal at a path', withRefusal({ address: '/run/evil.sock' })],
+  ['a refusal at a port of root', withRefusal({ ports: [443] })],
+  ['a refusal at no port', withRefusal({ ports: [] })],
+  ['a refusal at a port beyond the last', withRefusal({ ports: [65_536] })],
+  ['a refusal at a port twice', withRefusal({ ports: [5000, 5000] })],
+  ['two refusals at a port', { refusals: [REFUSAL, { ...REFUSAL, message: 'other' }] }],
+  ['NUL in what clients are told', withRefusal({ message: 'a\0b' })],
+  ['a second line in what clients are told', withRefusal({ hint: 'a\nb' })],
+  ['a control character in what clients are told', withRefusal({ message: '\u009b31m' })],
+  ['too much to tell', withRefusal({ message: 'a'.repeat(301) })],
   [
     'too many files',
     { files: Array.from({ length: 501 }, (_, n) => ({ ...FILE, path: `config/${n}` })) },

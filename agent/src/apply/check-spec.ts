@@ -1,8 +1,10 @@
 // Owns what a HostSpec must hold beyond its schema before anything on the host is touched. The
-// control plane may be in wrong hands: a spec can ask for services as the service user, and for
-// nothing else. A spec is accepted or refused as a whole.
+// control plane may be in wrong hands: a spec can ask for services as the service user and for
+// clients to be refused in one line, and for nothing else. A spec is accepted or refused as a
+// whole.
+import { isIP, isIPv6, SocketAddress } from 'node:net'
 import { HowdahError } from '@howdah/core/errors.ts'
-import { HOST_LAYOUT, HostSpec } from '@howdah/core/host-spec.ts'
+import { HOST_LAYOUT, HostSpec, type Refusal } from '@howdah/core/host-spec.ts'
 import { Value } from 'typebox/value'
 import { isServiceTop, topOf } from '../host-root.ts'
 
@@ -10,6 +12,8 @@ import { isServiceTop, topOf } from '../host-root.ts'
 const RESERVED_SERVICES: readonly string[] = ['agent', 'log']
 const ENVIRONMENT_NAME = /^[A-Z_][A-Z0-9_]*$/
 const COUNT_MAX = 500
+/** One address of this host is wanted; of another host's, listening there fails by itself. */
+const WILDCARDS: readonly string[] = ['0.0.0.0', '::', '::ffff:0.0.0.0']
 
 /** The spec as typed, or an error `agent-refused` that lists every problem. */
 export function checkSpec(value: unknown, hostId: string): HostSpec {
@@ -23,6 +27,7 @@ export function checkSpec(value: unknown, hostId: string): HostSpec {
     ...(value.hostId === hostId ? [] : [`it is for the host ${JSON.stringify(value.hostId)}`]),
     ...countProblems(value),
     ...pathProblems(value),
+    ...refusalProblems(value.refusals ?? []),
     ...value.services.flatMap((service) => serviceProblems(service, value)),
   ]
   if (problems.length > 0) {
@@ -86,6 +91,24 @@ function serviceProblems(service: HostSpec['services'][number], spec: HostSpec):
   }
   if (!Object.keys(service.env).every((key) => ENVIRONMENT_NAME.test(key))) {
     problems.push(`the service ${name} has a variable whose name cannot be one`)
+  }
+  return problems
+}
+
+function refusalProblems(refusals: readonly Refusal[]): string[] {
+  const problems: string[] = []
+  const seen = new Set<string>()
+  for (const { address, ports } of refusals) {
+    // A name would have the agent ask a resolver.
+    const family = isIPv6(address) ? 'ipv6' : 'ipv4'
+    if (isIP(address) === 0 || WILDCARDS.includes(new SocketAddress({ address, family }).address)) {
+      problems.push(`${JSON.stringify(address)} is no address of one host to refuse clients at`)
+    }
+    for (const port of ports) {
+      const place = `${address} ${port}`
+      if (seen.has(place)) problems.push(`clients are refused twice at ${place}`)
+      seen.add(place)
+    }
   }
   return problems
 }

@@ -5,6 +5,7 @@ import { describeError } from '@howdah/core/errors.ts'
 import type { HostSpec } from '@howdah/core/host-spec.ts'
 import type { Logger } from 'pino'
 import { type Backoff, makeBackoff } from '../backoff.ts'
+import type { Refusals } from '../gateway/refusals.ts'
 import type { HostRoot } from '../host-root.ts'
 import { makeWake, type Wake } from '../wake.ts'
 import { sweepConfigFiles, writeConfigFiles } from './config-files.ts'
@@ -41,6 +42,7 @@ export interface Reconciler {
 
 export interface ReconcilerNeeds {
   root: HostRoot
+  refusals: Refusals
   log: Logger
   signal: AbortSignal
   onChange: () => void
@@ -89,11 +91,13 @@ async function runLoop(loop: Loop): Promise<void> {
     if (loop.state.applyError !== '') waitMs = loop.backoff.nextMs()
     await loop.wake.wait(waitMs, loop.signal)
   }
-  await Promise.allSettled(loop.busy.values())
+  await Promise.allSettled([...loop.busy.values(), loop.refusals.keep([])])
 }
 
 async function runPass(loop: Loop, spec: HostSpec): Promise<void> {
   await writeConfigFiles(loop.root, spec)
+  // Before any service is started: it may be the one that the port is meant for.
+  await loop.refusals.keep(spec.refusals ?? [])
   await startRetiredDrops(loop)
   await startActions(loop, spec)
   const errors = [...loop.failures].map(([name, error]) => `${name}: ${error}`)

@@ -12,6 +12,7 @@ import {
   ensureUndo,
   findUndo,
   insertTakenBack,
+  listClosedClusters,
   listExpiredUndos,
   listTakenBack,
   storeSetAside,
@@ -106,4 +107,34 @@ test('an undo brings again what restores have taken back since, and nothing olde
     (await listTakenBack(database, CLUSTER)).map(({ lsn }) => lsn),
     ['0/1'],
   )
+})
+
+test('clients hear of a restore that closes the cluster, of nothing that came later', async () => {
+  const end = (id: string, state: string) =>
+    database.query('update operation set state = $2 where id = $1', [id, state])
+  const begin = (id: string, kind: string, state = 'running') =>
+    database.query(
+      `insert into operation (id, kind, title, state, cluster_id, input, created_by, lane)
+       values ($1, $2, '', $3, $4, '{}', 'me', $5)`,
+      [id, kind, state, CLUSTER, kind === 'create-backup' ? 'backup' : 'cluster'],
+    )
+  const toState = (state: string) => database.query('update cluster set state = $1', [state])
+  const restore = { cluster_id: CLUSTER, name: 'demo', operation_id: 'op_2', failed: false }
+
+  await toState('restoring')
+  await begin('op_1', 'undelete-cluster')
+  assert.deepEqual(await listClosedClusters(database), [])
+  await end('op_1', 'succeeded')
+  await begin('op_2', 'restore-cluster')
+  await begin('op_3', 'create-backup')
+  await begin('op_4', 'switchover', 'scheduled')
+  assert.deepEqual(await listClosedClusters(database), [restore])
+  await end('op_2', 'failed')
+  await toState('failed')
+  assert.deepEqual(await listClosedClusters(database), [{ ...restore, failed: true }])
+  await toState('available')
+  assert.deepEqual(await listClosedClusters(database), [])
+  await toState('failed')
+  await begin('op_5', 'delete-cluster')
+  assert.deepEqual(await listClosedClusters(database), [])
 })

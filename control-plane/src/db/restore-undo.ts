@@ -93,6 +93,31 @@ export async function findUndo(db: Queryable, clusterId: string): Promise<UndoRo
   return rows[0]
 }
 
+/** A cluster that is closed because it is taken back to a moment, or brought back from there. */
+export interface ClosedCluster {
+  cluster_id: string
+  name: string
+  /** Of the restore or the undo. */
+  operation_id: string
+  failed: boolean
+}
+
+/**
+ * Only where that came last: an undelete is `restoring` too, and its gateways may have ports that
+ * another cluster has taken meanwhile.
+ */
+export async function listClosedClusters(db: Queryable): Promise<ClosedCluster[]> {
+  const { rows } = await db.query<ClosedCluster>(
+    `select c.id as cluster_id, c.name, o.id as operation_id, c.state = 'failed' as failed
+     from cluster c join lateral (
+       select id, kind from operation
+       where cluster_id = c.id and lane = 'cluster' and state <> 'scheduled'
+       order by id desc limit 1) o on true
+     where c.state in ('restoring', 'failed') and o.kind in ('restore-cluster', 'undo-restore')`,
+  )
+  return rows
+}
+
 /**
  * Whose window has ended; not while an operation may be using it, nor while the cluster does not
  * serve: then it may be the only copy that there is.

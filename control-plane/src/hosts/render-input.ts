@@ -5,6 +5,7 @@ import { parseParameters } from '@howdah/core/parameters.ts'
 import { renderHostSpec } from '@howdah/core/render/host-spec.ts'
 import type {
   ClusterSecrets,
+  RenderClosedGateway,
   RenderCluster,
   RenderDcs,
   RenderDoor,
@@ -15,8 +16,9 @@ import { clusterParameters, type InstanceShare } from '@howdah/core/sizing.ts'
 import { loadArchiving } from '../backups/repository-access.ts'
 import type { Queryable } from '../database.ts'
 import { doorOwner, listOpenDoors } from '../db/backup-doors.ts'
-import { findCluster, listGateways, listInstances } from '../db/clusters.ts'
+import { findCluster, type GatewayRow, listGateways, listInstances } from '../db/clusters.ts'
 import { findHost, type HostRow, listHosts, readDcs } from '../db/hosts.ts'
+import { listClosedClusters } from '../db/restore-undo.ts'
 import { readSecret, readSecrets } from '../db/secrets.ts'
 import type { Sealer } from '../sealing.ts'
 
@@ -167,6 +169,32 @@ export async function loadRenderCluster(
   }
 }
 
+/** Of gateways that do not run, those where clients are told why. */
+async function loadClosedGateways(
+  db: Queryable,
+  sealer: Sealer,
+  host: RenderHost,
+  gateways: readonly GatewayRow[],
+): Promise<RenderClosedGateway[]> {
+  const closed: RenderClosedGateway[] = []
+  if (gateways.length === 0) return closed
+  const clusters = new Map((await listClosedClusters(db)).map((row) => [row.cluster_id, row]))
+  for (const { id, cluster_id, name, ports } of gateways) {
+    const cluster = clusters.get(cluster_id)
+    if (cluster === undefined) continue
+    const caPem = await readSecret(db, sealer, cluster_id, SECRET.caCertificate)
+    const tls = await readTls(db, sealer, id, caPem ?? '')
+    if (tls === undefined) continue
+    closed.push({
+      gateway: { id, name, host, ports, tls },
+      clusterName: cluster.name,
+      operationId: cluster.operation_id,
+      failed: cluster.failed,
+    })
+  }
+  return closed
+}
+
 /**
  * The HostSpec of a host as of now; its revision is read first, so a change in between is fetched
  * next time.
@@ -180,7 +208,8 @@ export async function loadHostSpec(
   if (host === undefined || host.facts === null) return undefined
   const hosts = new Map((await listHosts(db)).map((row) => [row.id, row]))
   const activeInstances = (await listInstances(db)).filter((row) => row.active)
-  const activeGateways = (await listGateways(db)).filter((row) => row.active)
+  const gateways = await listGateways(db)
+  const activeGateways = gateways.filter((row) => row.active)
   const here = [...activeInstances, ...activeGateways].filter((row) => row.host_id === hostId)
   const activeIds = new Set([...activeInstances, ...activeGateways].map((row) => row.id))
   const clusters: RenderCluster[] = []
@@ -194,5 +223,8 @@ export async function loadHostSpec(
     })
   }
   const dcs = await loadDcs(db, sealer, hosts)
-  return renderHostSpec(toRenderHost(host), host.desired_revision, dcs, clusters)
+  const rendered = toRenderHost(host)
+  const idle = gateways.filter((row) => row.host_id === hostId && !row.active)
+  const closed = await loadClosedGateways(db, sealer, rendered, idle)
+  return renderHostSpec(rendered, host.desired_revision, dcs, clusters, closed)
 }

@@ -7,6 +7,7 @@ import type { DataMeasure, RecoveryReport, TaskAction } from '@howdah/core/proto
 import { planSetAside, timelinesOf } from '@howdah/core/set-aside.ts'
 import { archiveInventory } from '../backups/archive-inventory.ts'
 import { hostsById, leaderOf, refuseAway } from '../clusters/cluster-view.ts'
+import type { Queryable } from '../database.ts'
 import {
   type ClusterRow,
   findCluster,
@@ -90,14 +91,29 @@ export const restoreCluster: OperationDefinition<RestoreInput> = {
   async beforeRetry(tx, { operationId, clusterId, done }) {
     if (done.has('stop')) refuseForeign(await findUndo(tx, clusterId), operationId)
     requireRestorable(await findCluster(tx, clusterId))
-    await setClusterState(tx, clusterId, 'restoring', 'the restore is tried again')
+    await setRestoreState(tx, clusterId, 'restoring', 'the restore is tried again')
   },
   async failed({ database }, clusterId, reason) {
     // Any other state: nothing was stopped, and the step has said so.
     if ((await findCluster(database, clusterId))?.state !== 'restoring') return
     const said = `the restore failed: ${reason}; howdah restore undo brings back what was there`
-    await setClusterState(database, clusterId, 'failed', said)
+    await database.transaction((tx) => setRestoreState(tx, clusterId, 'failed', said))
   },
+}
+
+/** Told to its hosts, too: what clients hear at closed gateways follows from the state. */
+export async function setRestoreState(
+  tx: Queryable,
+  clusterId: string,
+  state: ClusterRow['state'],
+  message: string,
+): Promise<void> {
+  await setClusterState(tx, clusterId, state, message)
+  const parts = [...(await listInstances(tx, clusterId)), ...(await listGateways(tx, clusterId))]
+  await touchHosts(
+    tx,
+    parts.map(({ host_id }) => host_id),
+  )
 }
 
 export function requireRestorable(
@@ -116,12 +132,11 @@ function orAsBefore<T>(was: ClusterRow['state'], body: (step: StepContext) => Pr
     } catch (error) {
       await step.database.transaction(async (tx) => {
         if (was !== 'failed') {
-          const instances = await setActive(tx, 'instance', step.clusterId, true)
-          const gateways = await setActive(tx, 'gateway', step.clusterId, true)
-          await touchHosts(tx, [...instances, ...gateways])
+          await setActive(tx, 'instance', step.clusterId, true)
+          await setActive(tx, 'gateway', step.clusterId, true)
         }
         const said = `the restore failed, nothing was changed: ${describeError(error)}`
-        await setClusterState(tx, step.clusterId, was, said)
+        await setRestoreState(tx, step.clusterId, was, said)
       })
       throw error
     }

@@ -9,7 +9,7 @@ import { archivePlace, listArchiveAt } from '../backups/archive-inventory.ts'
 import { askRepository, runRepositoryTask } from '../backups/repository-access.ts'
 import { hostsById } from '../clusters/cluster-view.ts'
 import { listBackups, markDamaged, runSoon, syncBackups } from '../db/backups.ts'
-import { findCluster, listInstances, setClusterState } from '../db/clusters.ts'
+import { findCluster, listInstances } from '../db/clusters.ts'
 import { addEvent } from '../db/events.ts'
 import { deleteTakenBack, deleteUndo, findUndo, type UndoRow } from '../db/restore-undo.ts'
 import { deleteSecret, ensureSecret } from '../db/secrets.ts'
@@ -23,6 +23,7 @@ import {
   lookAtData,
   refuseForeign,
   requireRestorable,
+  setRestoreState,
 } from './restore-cluster.ts'
 import { clearDcs, stopAll } from './tear-down.ts'
 import { changeConfiguration } from './update-cluster.ts'
@@ -59,11 +60,12 @@ export const undoRestore: OperationDefinition<Record<string, never>> = {
   async beforeRetry(tx, { operationId, clusterId, done }) {
     if (!done.has('end-undo')) refuseForeign(await findUndo(tx, clusterId), operationId)
     requireRestorable(await findCluster(tx, clusterId))
-    await setClusterState(tx, clusterId, 'restoring', 'the undo is tried again')
+    await setRestoreState(tx, clusterId, 'restoring', 'the undo is tried again')
   },
   async failed({ database }, clusterId, reason) {
     if ((await findCluster(database, clusterId))?.state !== 'restoring') return
-    await setClusterState(database, clusterId, 'failed', `the undo failed: ${reason}`)
+    const said = `the undo failed: ${reason}`
+    await database.transaction((tx) => setRestoreState(tx, clusterId, 'failed', said))
   },
 }
 

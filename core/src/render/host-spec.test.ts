@@ -7,6 +7,7 @@ import { Value } from 'typebox/value'
 import { HostSpec } from '../host-spec.ts'
 import { sampleFleet } from '../testing/sample-fleet.ts'
 import { renderHostSpec } from './host-spec.ts'
+import type { RenderClosedGateway } from './model.ts'
 
 const GOLDEN = join(import.meta.dirname, 'golden')
 const SECRET_OR_PEM = /\.(crt|key|pem)$/
@@ -47,6 +48,36 @@ test('a host that nothing is placed on gets an empty spec', () => {
   const stranger = { ...(fleet.hosts[0] as (typeof fleet.hosts)[0]), id: 'hst_stranger' }
   const spec = renderHostSpec(stranger, 1, fleet.dcs, [fleet.cluster])
   assert.deepEqual([spec.files, spec.services, spec.directories], [[], [], []])
+})
+
+/** Of the host that has the gateway, while nothing else of the cluster is there. */
+function closed(change: Partial<RenderClosedGateway> = {}, number = 4): HostSpec {
+  const host = fleet.hosts[number - 1]
+  const [gateway] = fleet.cluster.gateways
+  assert.ok(host !== undefined && gateway !== undefined)
+  const restore = { gateway, clusterName: 'demo', operationId: 'op_1', failed: false, ...change }
+  return renderHostSpec(host, 7, fleet.dcs, [], [restore])
+}
+
+test('the refusals of a closed gateway are the golden ones, with its own certificate', (t) => {
+  for (const failed of [false, true]) {
+    const spec = closed({ failed })
+    assert.deepEqual([...Value.Errors(HostSpec, spec)], [])
+    assert.deepEqual([spec.files, spec.services, spec.clusters], [[], [], []])
+    const shown = `${JSON.stringify(spec.refusals, null, 2)}\n`
+    const name = failed ? 'refusals-failed.json' : 'refusals.json'
+    t.assert.fileSnapshot(shown, join(GOLDEN, name), text)
+  }
+})
+
+test('what clients are told fits the schema, whatever a cluster is called', () => {
+  for (const clusterName of ['\0', 'a\r\nb\u009b', 'a'.repeat(1000)]) {
+    assert.deepEqual([...Value.Errors(HostSpec, closed({ clusterName }))], [])
+  }
+})
+
+test('another host refuses nobody', () => {
+  assert.equal(closed({}, 1).refusals, undefined)
 })
 
 test('pg_hba is the same for every instance', () => {

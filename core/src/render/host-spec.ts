@@ -3,8 +3,9 @@
 import type { HostSpec } from '../host-spec.ts'
 import { type RenderedParts, renderEtcd } from './etcd.ts'
 import { renderGateway } from './gateway.ts'
-import type { RenderCluster, RenderDcs, RenderHost } from './model.ts'
+import type { RenderClosedGateway, RenderCluster, RenderDcs, RenderHost } from './model.ts'
 import { renderPatroni } from './patroni.ts'
+import { renderRefusal } from './refusal.ts'
 import { renderWatchedCluster } from './watched-cluster.ts'
 
 export function renderHostSpec(
@@ -12,6 +13,7 @@ export function renderHostSpec(
   revision: number,
   dcs: RenderDcs | undefined,
   clusters: readonly RenderCluster[],
+  closed: readonly RenderClosedGateway[] = [],
 ): HostSpec {
   const parts: RenderedParts[] = []
   if (dcs !== undefined) {
@@ -25,6 +27,9 @@ export function renderHostSpec(
       for (const gateway of gateways) parts.push(renderGateway(cluster, gateway))
     }
   }
+  const refusals = closed
+    .filter(({ gateway }) => gateway.host.id === host.id)
+    .map((each) => renderRefusal(each))
   return {
     revision,
     hostId: host.id,
@@ -33,5 +38,7 @@ export function renderHostSpec(
     services: parts.flatMap((part) => part.services),
     clusters:
       dcs === undefined ? [] : clusters.map((cluster) => renderWatchedCluster(cluster, host, dcs)),
+    // An agent that does not know of them yet would refuse the whole spec.
+    ...(refusals.length === 0 ? {} : { refusals }),
   }
 }

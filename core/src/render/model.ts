@@ -60,6 +60,15 @@ export interface RenderGateway {
   tls: TlsMaterial
 }
 
+/** A gateway whose cluster is restored in place, or could not be: its services do not run. */
+export interface RenderClosedGateway {
+  gateway: RenderGateway
+  clusterName: string
+  /** The restore, or its undo. */
+  operationId: string
+  failed: boolean
+}
+
 /** Every password of a cluster; all generated, each for one purpose. */
 export interface ClusterSecrets {
   superuser: string
