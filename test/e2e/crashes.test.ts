@@ -169,14 +169,18 @@ for (const pass of PASSES) {
     await assertEmpty()
   })
 
-  test(`dying at each step of a deletion leaves a tombstone and its data (${pass})`, async () => {
-    const name = `entombed-${pass}`
-    await platform.createCluster(name, { instances: 1 })
-    await dieWhileDeleting(name, entombed, false, pass + 2)
-    await assertSettles(entombed.shape, name)
-    await observe(name, deleteRequest(name, true))
-    await assertEmpty()
-  })
+  test(
+    `dying at each step of a deletion leaves a tombstone and its data (${pass})`,
+    LONG,
+    async () => {
+      const name = `entombed-${pass}`
+      await platform.createCluster(name, { instances: 1 })
+      await dieWhileDeleting(name, entombed, false, pass + 2)
+      await assertSettles(entombed.shape, name)
+      await observe(name, deleteRequest(name, true))
+      await assertEmpty()
+    },
+  )
 }
 
 test('dying at each step that undoes a cancelled creation leaves no trace', LONG, async () => {

@@ -24,7 +24,7 @@ const { values: options } = parseArgs({
   strict: false,
 })
 /** Of what takes seconds each; what is refused at the door is tried ten times as often. */
-const RUNS = Number(options['runs'] ?? 12)
+const RUNS = Number(options['runs'] ?? 8)
 const SEED = Number(options['seed'] ?? 20_250_708)
 const SUBNET = '127.64.0'
 const OPERATION_TIMEOUT_MS = 60_000

@@ -289,7 +289,7 @@ test('pages hold every operation once', async () => {
   assert.equal((await platform.api('GET', '/v1/operations?cursor=bm9uc2Vuc2U')).status, 400)
 })
 
-test('clusters of one and of five instances live side by side', async () => {
+test('clusters of one and of five instances live side by side', LONG, async () => {
   const empty = await inventory(platform)
   const [one, five, two] = await Promise.all([
     platform.createCluster('one', { instances: 1 }),

@@ -17,6 +17,7 @@ import {
   serviceProcess,
 } from '../harness/host.ts'
 import { connectPlatformDb } from '../harness/inventory.ts'
+import { LONG } from '../harness/long.ts'
 import { explainFailures, startPlatform, type TestPlatform } from '../harness/platform.ts'
 import { until } from '../harness/until.ts'
 import { startWriter, type WriterReport } from '../harness/writer.ts'
@@ -216,7 +217,7 @@ async function rebootWithoutControlPlane(host: string): Promise<void> {
   })
 }
 
-test('hosts that reboot without a control plane come back as they were', async () => {
+test('hosts that reboot without a control plane come back as they were', LONG, async () => {
   const cluster = await waitHealthy()
   const hostOf = (role: string) => cluster.instances.find((one) => one.role === role)?.host ?? ''
   await using writer = await startWriter({ cluster: alive, purpose: 'write' }, 'reboots')
