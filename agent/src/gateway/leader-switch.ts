@@ -106,11 +106,12 @@ export function startLeaderSwitch(needs: Needs): LeaderSwitch {
     },
     async release() {
       const held = hold.held()
+      if (held?.planned !== true) return hold.lastReport()
       // What we know may be older than what whoever asks knows. Without a dcs it stays so.
-      if (held?.planned === true && (await watch.refresh(REFRESH_TIMEOUT_MS))) {
-        await Promise.race([rounds.settled(), held.ended])
-      }
-      return held?.planned === true ? hold.release('asked') : hold.lastReport()
+      const isFresh = await watch.refresh(REFRESH_TIMEOUT_MS)
+      if (isFresh) await Promise.race([rounds.settled(), held.ended])
+      // Those that wait because nobody leads by now are no business of an operation.
+      return hold.held() === held ? hold.release('asked') : hold.lastReport()
     },
     drain: drains.drain,
     done,
