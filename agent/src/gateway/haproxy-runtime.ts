@@ -53,19 +53,17 @@ export function switchCommands(servers: readonly string[], leader: string | unde
 /**
  * Readers leave the instance that leads, before the pooler is told to connect anew: HAProxy's
  * checks would still take it for a replica for a while, and a session that stays dies with the next
- * hand-over. A replica that an operation has drained stays drained.
+ * hand-over. A replica that an operation has drained stays drained, also in a HAProxy that forgot.
  */
 export function readerCommands(
   servers: readonly string[],
   leader: string,
   drained: ReadonlySet<string>,
 ): string[] {
-  return [
-    ...servers
-      .filter((name) => name !== leader && !drained.has(name))
-      .map((name) => `set server replicas/${name} state ready`),
-    `set server replicas/${leader} state drain`,
-  ]
+  const leaves = (name: string) => name === leader || drained.has(name)
+  return servers.map(
+    (name) => `set server replicas/${name} state ${leaves(name) ? 'drain' : 'ready'}`,
+  )
 }
 
 export function cutCommands(server: string): string[] {

@@ -1,6 +1,6 @@
 // Owns the switch of one gateway: everything goes to the instance that leads and accepts writes,
-// within milliseconds of the moment when it does. It also owns the hold of a planned switchover,
-// and always lets go of it.
+// within milliseconds of the moment when it does. What that means is settle-gateway.ts's; here is
+// what wakes it, and whom it asks and tells.
 import { join } from 'node:path'
 import { describeError } from '@howdah/core/errors.ts'
 import type { WatchedCluster } from '@howdah/core/host-spec.ts'
@@ -10,18 +10,12 @@ import { hasCode } from '../atomic-file.ts'
 import type { ClusterWatch } from '../dcs/cluster-watch.ts'
 import type { EventStore } from '../event-store.ts'
 import { endSession, openSession } from '../pg-session.ts'
-import { pause } from '../wake.ts'
-import {
-  type ClientHold,
-  type HoldReport,
-  makeClientHold,
-  NOTHING_HELD,
-  resumeSurely,
-} from './client-hold.ts'
-import { type FailoverHold, makeFailoverHold } from './failover-hold.ts'
-import { commandHaproxy, cutCommands, readerCommands, switchCommands } from './haproxy-runtime.ts'
+import { makeWake, pause } from '../wake.ts'
+import { commandHaproxy } from './haproxy-runtime.ts'
 import { openConsole, type PoolerAddress } from './pgbouncer-admin.ts'
+import { type HoldReport, NOTHING_HELD, startPoolerHold } from './pooler-hold.ts'
 import { makeReplicaDrains, type ReplicaDrains } from './replica-drain.ts'
+import { type LeaderChange, makeSettler } from './settle-gateway.ts'
 
 type Gateway = WatchedCluster['localGateways'][number]
 type Instance = WatchedCluster['instances'][number]
@@ -36,10 +30,8 @@ const CONNECT_TIMEOUT_MS = 1000
 const ASK_TIMEOUT_MS = 1000
 /** What HAProxy has is compared with what it should have this often: it may have been restarted. */
 const RESYNC_MS = 200
-/** A view of the dcs that is older does not say that nobody leads. */
-const FRESH_VIEW_MS = 2000
+const REFRESH_TIMEOUT_MS = 1000
 const HISTORY_TIMEOUT_MS = 10_000
-const RELOAD_MS_MAX = 3000
 
 export interface LeaderSwitch {
   gatewayId: string
@@ -48,7 +40,10 @@ export interface LeaderSwitch {
    * `holdMsMax`.
    */
   hold(pauseTimeoutMs: number, holdMsMax: number): Promise<HoldReport>
-  /** Lets go, whatever was going on. Returns the report of the last hold. */
+  /**
+   * Lets go, once everything points at the instance that leads by now. Returns the report of the
+   * last hold.
+   */
   release(): Promise<HoldReport>
   drain: ReplicaDrains['drain']
   done: Promise<void>
@@ -65,101 +60,96 @@ interface Needs {
 }
 
 export function startLeaderSwitch(needs: Needs): LeaderSwitch {
-  const { cluster, gateway, watch, log, signal } = needs
-  const parts: Parts = {
-    socket: join(needs.rootPath, gateway.socket),
-    servers: cluster.instances.map((instance) => instance.name),
-    hold: makeClientHold(cluster, writePoolerOf(gateway), log.child({ gateway: gateway.name })),
-    failoverHold: makeFailoverHold(cluster, writePoolerOf(gateway), log, signal),
-    drains: makeReplicaDrains(join(needs.rootPath, gateway.socket), cluster, readPoolerOf(gateway)),
-  }
-  const { hold, failoverHold, drains } = parts
-  const actions = makeActions(needs, parts)
+  const { cluster, gateway, watch, signal } = needs
+  const log = needs.log.child({ gateway: gateway.name })
+  const socket = join(needs.rootPath, gateway.socket)
+  const open = () => openConsole(cluster, writePoolerOf(gateway))
+  const hold = startPoolerHold({ open, log, signal })
+  const drains = makeReplicaDrains(socket, cluster, readPoolerOf(gateway))
+  const instanceOf = (name: string) => cluster.instances.find((each) => each.name === name)
+  const settler = makeSettler({
+    servers: cluster.instances.map(({ name }) => name),
+    watch,
+    hold,
+    drained: drains.drained,
+    haproxy: (commands) => commandHaproxy(socket, commands),
+    async becomesWritable(leader, stillWanted) {
+      const instance = instanceOf(leader)
+      const goesOn = () => stillWanted() && !signal.aborted
+      const late = (why: string) => log.warn({ leader, why }, 'the leader does not write yet')
+      return instance !== undefined && becomesWritable(cluster, instance, goesOn, late)
+    },
+    async isReplica(name) {
+      const instance = instanceOf(name)
+      return instance !== undefined && isReplica(cluster, instance)
+    },
+    onChange(change) {
+      void tellChange(needs, change)
+      // Readers of the instance that leads now are handed over to replicas, as their transactions
+      // end.
+      void reconnect(cluster, readPoolerOf(gateway)).catch(() => undefined)
+    },
+    log,
+  })
+  const rounds = makeRounds(settler.settle, { watch, log, signal })
   const done = (async () => {
-    // Whatever an agent before us held: a pause must not outlive the one who knows why.
-    await resumeSurely(cluster, writePoolerOf(gateway), log, 1)
     await drains.endAll().catch(() => undefined)
-    await followLeader(needs, parts, actions)
-    await hold.release('asked')
-    await failoverHold.done
+    await rounds.run()
+    await hold.done
   })()
   return {
     gatewayId: gateway.id,
     async hold(pauseTimeoutMs, holdMsMax) {
-      if (failoverHold.isHolding()) return { ...NOTHING_HELD, reason: 'nobody leads now' }
-      return hold.start(watch.view()?.leader?.name ?? '', pauseTimeoutMs, holdMsMax)
+      const leader = watch.view()?.leader?.name
+      if (leader === undefined) return { ...NOTHING_HELD, reason: 'nobody leads now' }
+      return hold.hold(leader, pauseTimeoutMs, holdMsMax)
     },
     async release() {
-      // HAProxy may have been reloaded meanwhile: nobody is let go before it points right again.
-      const leader = actions.pointsTo()
-      if (leader !== undefined) await pointSurely(() => actions.point(leader), signal)
-      return hold.release('asked')
+      const held = hold.held()
+      if (held?.planned !== true) return hold.lastReport()
+      // What we know may be older than what whoever asks knows. Without a dcs it stays so.
+      const isFresh = await watch.refresh(REFRESH_TIMEOUT_MS)
+      if (isFresh) await Promise.race([rounds.settled(), held.ended])
+      // Those that wait because nobody leads by now are no business of an operation.
+      return hold.held() === held ? hold.release('asked') : hold.lastReport()
     },
     drain: drains.drain,
     done,
   }
 }
 
-interface Parts {
-  /** HAProxy's. */
-  socket: string
-  servers: readonly string[]
-  hold: ClientHold
-  failoverHold: FailoverHold
-  drains: ReplicaDrains
-}
-
 const writePoolerOf = ({ address, writePort: port }: Gateway): PoolerAddress => ({ address, port })
 const readPoolerOf = ({ address, readPort: port }: Gateway): PoolerAddress => ({ address, port })
 
-interface Actions {
-  pointsTo(): string | undefined
-  point(leader: string | undefined): Promise<void>
-  leave(gone: string): Promise<void>
-  onWritable(leader: string): Promise<void>
-}
-
-function makeActions(needs: Needs, { socket, servers, hold, failoverHold, drains }: Parts) {
-  const { cluster, gateway, log } = needs
-  let pointsTo: string | undefined
-  let lastLeader: string | undefined
-  let lostMs = performance.now()
-  const actions: Actions = {
-    pointsTo: () => pointsTo,
-    async point(leader) {
-      const before = pointsTo
-      await commandHaproxy(socket, switchCommands(servers, leader))
-      pointsTo = leader
-      if (leader === undefined && before !== undefined) lostMs = performance.now()
-      if (leader === before) return
-      log.info({ gateway: gateway.name, from: before, to: leader }, 'switched')
+/** One round after the other: at each change of the view, and now and then. */
+function makeRounds(
+  settle: () => Promise<boolean>,
+  { watch, log, signal }: Pick<Needs, 'watch' | 'log' | 'signal'>,
+) {
+  const wake = makeWake()
+  let waiting: (() => void)[] = []
+  return {
+    /** A round has found everything as the present view wants it, or has made it so. */
+    settled(): Promise<void> {
+      wake.wake()
+      return new Promise((resolve) => waiting.push(resolve))
     },
-    // Nobody leads: who comes waits in the pooler rather than meet a dying instance.
-    async leave(gone) {
-      if (hold.heldSinceMs() === undefined) failoverHold.begin()
-      await actions.point(undefined)
-      await commandHaproxy(socket, cutCommands(gone))
-    },
-    async onWritable(leader) {
-      const before = lastLeader
-      // A key that went from hand to hand: nobody was seen to be gone in between.
-      if (pointsTo !== undefined) lostMs = performance.now()
-      await actions.point(leader)
-      await commandHaproxy(socket, readerCommands(servers, leader, drains.drained()))
-      lastLeader = leader
-      const held = hold.heldSinceMs()
-      await hold.onWritable(leader)
-      await failoverHold.end()
-      if (before !== undefined && before !== leader) {
-        const gapMs = Math.max(0, Math.round(performance.now() - (held ?? lostMs)))
-        void tellChange(needs, { leader, before, gapMs, planned: held !== undefined })
+    async run(): Promise<void> {
+      const end = watch.subscribe(wake.wake)
+      while (!signal.aborted) {
+        const settled = await settle().catch((error: unknown) => {
+          log.warn({ error: describeError(error) }, 'cannot switch yet')
+          return false
+        })
+        if (settled) {
+          for (const tell of waiting) tell()
+          waiting = []
+        }
+        await wake.wait(RESYNC_MS, signal)
       }
-      // Readers of the instance that leads now are handed over to replicas, as their transactions
-      // end.
-      if (before !== undefined) void reconnect(cluster, readPoolerOf(gateway)).catch(() => {})
+      end()
     },
   }
-  return actions
 }
 
 /**
@@ -168,7 +158,7 @@ function makeActions(needs: Needs, { socket, servers, hold, failoverHold, drains
  */
 async function tellChange(
   { cluster, gateway, watch, events, signal }: Needs,
-  change: { leader: string; before: string; gapMs: number; planned: boolean },
+  change: LeaderChange,
 ): Promise<void> {
   const deadlineMs = performance.now() + HISTORY_TIMEOUT_MS
   const history = () => {
@@ -193,82 +183,9 @@ async function tellChange(
   })
 }
 
-/** A HAProxy that is being reloaded has no socket for a moment. */
-async function pointSurely(point: () => Promise<void>, signal: AbortSignal): Promise<void> {
-  const deadlineMs = performance.now() + RELOAD_MS_MAX
-  while (!signal.aborted) {
-    const done = await point().then(
-      () => true,
-      () => performance.now() > deadlineMs,
-    )
-    if (done) return
-    await pause(UNREACHABLE_POLL_MS, signal)
-  }
-}
-
 async function reconnect(cluster: WatchedCluster, pooler: PoolerAddress): Promise<void> {
   const adminConsole = await openConsole(cluster, pooler)
   await adminConsole.reconnect().finally(() => adminConsole.close())
-}
-
-/** Points at the leader as soon as it writes, and again whenever HAProxy has forgotten. */
-async function followLeader(
-  needs: Needs,
-  { socket, servers }: Parts,
-  { pointsTo, point, leave, onWritable }: Actions,
-): Promise<void> {
-  const { cluster, watch, signal, log } = needs
-  let changed = () => {}
-  const end = watch.subscribe(() => changed())
-  while (!signal.aborted) {
-    const wake = new Promise<void>((resolve) => {
-      changed = resolve
-    })
-    const leader = watch.view()?.leader?.name
-    try {
-      if (leader !== undefined && leader !== pointsTo()) {
-        const instance = cluster.instances.find((candidate) => candidate.name === leader)
-        const stillLeads = () => watch.view()?.leader?.name === leader && !signal.aborted
-        const late = (why: string) =>
-          log.warn({ gateway: needs.gateway.name, leader, why }, 'the leader does not write yet')
-        if (
-          instance !== undefined &&
-          (await becomesWritable(cluster, instance, stillLeads, late))
-        ) {
-          await onWritable(leader)
-          continue
-        }
-      } else if (
-        leader === undefined &&
-        pointsTo() !== undefined &&
-        watch.silentMs() < FRESH_VIEW_MS
-      ) {
-        await leave(pointsTo() as string)
-      } else if (!(await isInForce(socket, servers, pointsTo()))) {
-        await point(pointsTo())
-      }
-    } catch (error) {
-      log.warn({ gateway: needs.gateway.name, error: describeError(error) }, 'cannot switch yet')
-    }
-    await Promise.race([wake, pause(RESYNC_MS, signal)])
-  }
-  end()
-}
-
-/** Whether HAProxy still has the leader up and everybody else down in the backend for writes. */
-async function isInForce(
-  socket: string,
-  servers: readonly string[],
-  leader: string | undefined,
-): Promise<boolean> {
-  const state = await commandHaproxy(socket, ['show servers state write'])
-  const up = state
-    .split('\n')
-    .map((line) => line.split(' '))
-    .filter((fields) => fields[1] === 'write' && servers.includes(fields[3] ?? ''))
-    .filter((fields) => fields[5] === '2')
-    .map((fields) => fields[3])
-  return leader === undefined ? up.length === 0 : up.length === 1 && up[0] === leader
 }
 
 /**
@@ -287,24 +204,12 @@ async function becomesWritable(
     toldMs = performance.now()
     late(why)
   }
-  const options = {
-    host: instance.address,
-    port: instance.postgresPort,
-    database: 'postgres',
-    user: cluster.probe.user,
-    password: cluster.probe.password,
-    query_timeout: ASK_TIMEOUT_MS,
-    ssl: { ca: cluster.caPem, checkServerIdentity: () => undefined },
-  }
   while (stillLeads()) {
     let client: pg.Client | undefined
     try {
-      client = await openSession(options, CONNECT_TIMEOUT_MS)
+      client = await openProbe(cluster, instance)
       while (stillLeads()) {
-        const { rows } = await client.query<{ standby: boolean }>(
-          'select pg_catalog.pg_is_in_recovery() as standby',
-        )
-        if (rows[0]?.standby === false) return true
+        if (!(await isInRecovery(client))) return true
         tellIfLate('it is in recovery')
         await pause(WRITABLE_POLL_MS, new AbortController().signal)
       }
@@ -319,4 +224,34 @@ async function becomesWritable(
     }
   }
   return false
+}
+
+/** False where it cannot be asked. */
+async function isReplica(cluster: WatchedCluster, instance: Instance): Promise<boolean> {
+  try {
+    const client = await openProbe(cluster, instance)
+    return await isInRecovery(client).finally(() => endSession(client))
+  } catch {
+    return false
+  }
+}
+
+function openProbe(cluster: WatchedCluster, instance: Instance): Promise<pg.Client> {
+  const options = {
+    host: instance.address,
+    port: instance.postgresPort,
+    database: 'postgres',
+    user: cluster.probe.user,
+    password: cluster.probe.password,
+    query_timeout: ASK_TIMEOUT_MS,
+    ssl: { ca: cluster.caPem, checkServerIdentity: () => undefined },
+  }
+  return openSession(options, CONNECT_TIMEOUT_MS)
+}
+
+async function isInRecovery(client: pg.Client): Promise<boolean> {
+  const { rows } = await client.query<{ standby: boolean }>(
+    'select pg_catalog.pg_is_in_recovery() as standby',
+  )
+  return rows[0]?.standby !== false
 }

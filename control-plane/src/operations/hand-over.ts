@@ -2,7 +2,7 @@
 // hold the clients, have Patroni switch, see the new leader write, let go. The agents at the
 // gateways let go by themselves when the new leader writes, or when time is up: a control plane
 // that dies here holds nobody.
-import { HowdahError } from '@howdah/core/errors.ts'
+import { describeError, HowdahError } from '@howdah/core/errors.ts'
 import type { PatroniStatus } from '@howdah/core/protocol.ts'
 import { CANDIDATE_LAG_BYTES_MAX, hostsById, leaderOf, observe } from '../clusters/cluster-view.ts'
 import { findLeader, type Leader, runOnLeader, statement } from '../clusters/leader-sql.ts'
@@ -28,9 +28,11 @@ export interface HandOverReport {
   /** The longest that a gateway held its clients. */
   stall_ms: number
   gateways: { name: string; held_ms: number; clients: number; released_by: string }[]
+  /** Gateways that were not asked, or did not answer, and why. */
+  left_out: { name: string; reason: string }[]
 }
 
-interface HoldReport {
+export interface HoldReport {
   held: boolean
   reason: string
   heldMs: number
@@ -121,8 +123,9 @@ export async function handOver(
   to: string,
 ): Promise<HandOverReport> {
   const gateways = await listGateways(step.database, step.clusterId)
-  const leader = await findLeader(step, step.clusterId)
-  if (leader === undefined) throw new HowdahError('wrong-state', 'no instance leads now')
+  const heard = new Set((await heardOf(step, gateways)).map(({ id }) => id))
+  const away = gateways.filter(({ id }) => !heard.has(id))
+  const leader = await awaitLeader(step)
   if (leader.instance.name === from) {
     // Readers that came to the leader while no replica was there would die with its shutdown.
     await drain(step, from, true)
@@ -138,27 +141,56 @@ export async function handOver(
       await drain(step, from, false)
     }
   }
-  const reports = await releaseGateways(step, gateways)
+  const { released, silent } = await releaseGateways(step, gateways)
   return {
     from,
     to,
-    held_clients: reports.reduce((sum, { report }) => sum + report.clients, 0),
-    stall_ms: Math.max(0, ...reports.map(({ report }) => report.heldMs)),
-    gateways: reports.map(({ name, report }) => ({
+    held_clients: released.reduce((sum, { report }) => sum + report.clients, 0),
+    stall_ms: Math.max(0, ...released.map(({ report }) => report.heldMs)),
+    gateways: released.map(({ name, report }) => ({
       name,
       held_ms: report.heldMs,
       clients: report.clients,
       released_by: report.releasedBy,
     })),
+    left_out: [
+      ...away.map(({ name }) => ({ name, reason: 'its host is not heard of' })),
+      ...silent,
+    ],
   }
 }
 
+/** For people, to be put behind what was done; empty when no gateway was left out. */
+export function describeLeftOut({ left_out }: Pick<HandOverReport, 'left_out'>): string {
+  return left_out.map(({ name, reason }) => `; without ${name}: ${reason}`).join('')
+}
+
+/** A step that runs again may do so between two leaders. */
+async function awaitLeader(step: StepContext): Promise<Leader> {
+  const instances = await listInstances(step.database, step.clusterId)
+  const topics = instances.map((instance) => `report:${instance.host_id}`)
+  return step.until(topics, NEW_LEADER_TIMEOUT_MS, async () => {
+    const leader = await findLeader(step, step.clusterId)
+    if (leader === undefined) await step.say('no instance leads now')
+    return leader
+  })
+}
+
+/** One whose host is away cannot be asked, and must not keep anybody from a change. */
+async function heardOf(step: StepContext, gateways: readonly GatewayRow[]): Promise<GatewayRow[]> {
+  const hosts = await hostsById(step.database)
+  return gateways.filter(({ host_id }) => hosts.get(host_id)?.online === true)
+}
+
+/** Throws when one of them, but for those that are away, does not hold its clients. */
 export async function holdGateways(
   step: StepContext,
   gateways: readonly GatewayRow[],
 ): Promise<void> {
-  const results = await Promise.all(
-    gateways.map((gateway) =>
+  const asked = await heardOf(step, gateways)
+  // All of them, whatever one says: a hold that comes after its release would not be ended.
+  const results = await Promise.allSettled(
+    asked.map((gateway) =>
       runTask<HoldReport>(step, {
         hostId: gateway.host_id,
         operationId: step.operationId,
@@ -172,29 +204,62 @@ export async function holdGateways(
       }),
     ),
   )
-  const refused = results.find((result) => !result.held)
-  if (refused === undefined) return
-  throw new HowdahError('wrong-state', `${refused.reason}: nothing was changed`)
+  throwUnlessHeld(results)
 }
 
+/** What a gateway says counts more than that another one said nothing. */
+export function throwUnlessHeld(results: readonly PromiseSettledResult<HoldReport>[]): void {
+  for (const result of results) {
+    if (result.status === 'rejected' || result.value.held) continue
+    throw new HowdahError('wrong-state', `${result.value.reason}: nothing was changed`)
+  }
+  for (const result of results) if (result.status === 'rejected') throw result.reason
+}
+
+/**
+ * Never throws, so that it hides no reason: one that does not answer lets its clients go by itself.
+ */
 export async function releaseGateways(step: StepContext, gateways: readonly GatewayRow[]) {
-  return Promise.all(
-    gateways.map(async (gateway) => ({
-      name: gateway.name,
-      report: await runTask<HoldReport>(step, {
+  const asked = await heardOf(step, gateways)
+  const results = await Promise.allSettled(
+    asked.map((gateway) =>
+      runTask<HoldReport>(step, {
         hostId: gateway.host_id,
         operationId: step.operationId,
-        timeoutMs: 10_000,
+        // Until somebody leads, or the hold is over.
+        timeoutMs: HOLD_MS_MAX + 3000,
         action: { kind: 'gateway-release', gatewayId: gateway.id },
       }),
-    })),
+    ),
+  )
+  return sortReleases(
+    asked.map(({ name }) => name),
+    results,
   )
 }
 
-/** Readers leave the instance at every gateway, or may come back to it. */
+/** `results` are those of `names`, in their order. */
+export function sortReleases(
+  names: readonly string[],
+  results: readonly PromiseSettledResult<HoldReport>[],
+) {
+  const released: { name: string; report: HoldReport }[] = []
+  const silent: { name: string; reason: string }[] = []
+  for (const [index, result] of results.entries()) {
+    const name = names[index] ?? ''
+    if (result.status === 'fulfilled') released.push({ name, report: result.value })
+    else silent.push({ name, reason: describeError(result.reason) })
+  }
+  return { released, silent }
+}
+
+/**
+ * Readers leave the instance at every gateway that is not away, or may come back to it. Coming back
+ * never fails: gateways see to it by themselves, and it must hide no reason.
+ */
 export async function drain(step: StepContext, name: string, draining: boolean): Promise<void> {
-  const gateways = await listGateways(step.database, step.clusterId)
-  await Promise.all(
+  const gateways = await heardOf(step, await listGateways(step.database, step.clusterId))
+  const results = await Promise.allSettled(
     gateways.map((gateway) =>
       runTask(step, {
         hostId: gateway.host_id,
@@ -211,6 +276,17 @@ export async function drain(step: StepContext, name: string, draining: boolean):
       }),
     ),
   )
+  const failed = results.find((result) => result.status === 'rejected')
+  if (draining && failed !== undefined) throw failed.reason
+}
+
+/**
+ * Why Patroni did not change the leader; undefined: it did, or does not know. 503 stands for both
+ * "failed" and "status unknown", which it says when agents had taken the key themselves, too.
+ */
+export function refusalOf({ status, body }: { status: number; body: unknown }): string | undefined {
+  const isKnown = status >= 400 && (status !== 503 || /failed/i.test(JSON.stringify(body)))
+  return isKnown ? `Patroni answered ${status}: ${JSON.stringify(body)}` : undefined
 }
 
 async function switchLeader(step: StepContext, leader: Leader, to: string): Promise<void> {
@@ -236,19 +312,19 @@ async function switchLeader(step: StepContext, leader: Leader, to: string): Prom
   void answer.then(
     (result) => {
       const value = result.value as { status: number; body: unknown } | undefined
-      // 200 and 202 are success; 503 is "not yet known", also when we had taken the key ourselves.
-      if (result.ok && value !== undefined && value.status >= 400 && value.status !== 503) {
-        refusal = `Patroni answered ${value.status}: ${JSON.stringify(value.body)}`
-      }
+      if (result.ok && value !== undefined) refusal = refusalOf(value)
     },
     () => undefined,
   )
   const instances = await listInstances(step.database, step.clusterId)
   const topics = instances.map((instance) => `report:${instance.host_id}`)
   await step.until(topics, NEW_LEADER_TIMEOUT_MS, async () => {
-    if (refusal !== undefined) throw new HowdahError('agent-refused', refusal)
+    const refused = refusal
     const now = leaderOf(await hostsById(step.database), instances)
     await step.say(now === undefined ? 'between leaders' : `${now.name} leads`)
-    return now?.name === to ? true : undefined
+    if (now?.name === to) return true
+    // Seen after it was refused; between leaders it may come about all the same.
+    if (refused !== undefined && now !== undefined) throw new HowdahError('agent-refused', refused)
+    return undefined
   })
 }

@@ -1,7 +1,7 @@
 // Changes the leader on purpose, without a failed transaction: clients of the pooled endpoint wait
 // meanwhile.
 import { waitReplicas } from './bring-up.ts'
-import { handOver, preflight, refuseLongTransactions } from './hand-over.ts'
+import { describeLeftOut, handOver, preflight, refuseLongTransactions } from './hand-over.ts'
 import type { OperationDefinition } from './operation.ts'
 
 export const switchover: OperationDefinition<{ to: string | null }> = {
@@ -20,12 +20,14 @@ export const switchover: OperationDefinition<{ to: string | null }> = {
     })
     await step('hand-over', async (context) => {
       const report = await handOver(context, plan.from, plan.to)
-      await context.say(
-        `${plan.to} leads; ${report.held_clients} clients waited, ${report.stall_ms} ms at most`,
-      )
+      const waited = `${report.held_clients} clients waited, ${report.stall_ms} ms at most`
+      await context.say(`${plan.to} leads; ${waited}${describeLeftOut(report)}`)
       return report
     })
-    await step('wait-replicas', (context) => waitReplicas(context))
+    await step('wait-replicas', (context) =>
+      // A host that is away must not fail a switchover that is over.
+      waitReplicas(context, undefined, { withoutAway: true }),
+    )
   },
   // Until the hand-over nothing has changed, and the hand-over undoes itself.
   undo: { steps: [], run: async () => {} },

@@ -1,0 +1,149 @@
+// Owns what one gateway shall be like, and makes it so: each round compares HAProxy, the readers
+// and the hold of the clients with what a fresh view of the dcs wants, and does what is missing. So
+// what one round could not do the next one does. Without a fresh view nothing is enforced:
+// HAProxy's own checks know better then.
+import type { Logger } from 'pino'
+import type { ClusterView, ClusterWatch } from '../dcs/cluster-watch.ts'
+import { cutCommands, readerCommands, switchCommands } from './haproxy-runtime.ts'
+import type { PoolerHold } from './pooler-hold.ts'
+
+/** A view of the dcs that is older says nothing: the leader may be another one by now. */
+const FRESH_VIEW_MS = 2000
+
+export type Wanted = { kind: 'unknown' } | { kind: 'nobody' } | { kind: 'leader'; name: string }
+
+export interface LeaderChange {
+  leader: string
+  before: string
+  gapMs: number
+  planned: boolean
+}
+
+interface Needs {
+  servers: readonly string[]
+  watch: Pick<ClusterWatch, 'view' | 'silentMs'>
+  hold: Pick<PoolerHold, 'bridge' | 'held' | 'release'>
+  drained(): ReadonlySet<string>
+  haproxy(commands: readonly string[]): Promise<string>
+  /** Waits for it; false when it is not wanted any more. */
+  becomesWritable(leader: string, stillWanted: () => boolean): Promise<boolean>
+  /** True only when the instance says that it is a replica. */
+  isReplica(name: string): Promise<boolean>
+  onChange(change: LeaderChange): void
+  log: Logger
+}
+
+/** Pure. */
+export function wantedOf(view: ClusterView | undefined, silentMs: number): Wanted {
+  if (view === undefined) return { kind: 'unknown' }
+  const name = view.leader?.name
+  // Of a paused cluster without its dcs Patroni says that nobody leads, and the leader goes on.
+  const stays = view.paused && name !== undefined
+  if (silentMs >= FRESH_VIEW_MS && !stays) return { kind: 'unknown' }
+  return name === undefined ? { kind: 'nobody' } : { kind: 'leader', name }
+}
+
+/**
+ * `settle`: whether the gateway is as it shall be, and somebody leads. For one caller at a time,
+ * again at each change of the view and now and then.
+ */
+export function makeSettler(needs: Needs): { settle(): Promise<boolean> } {
+  const { servers, watch, hold, haproxy } = needs
+  const { point, leave, isInForce, pointsTo } = makePointer(needs)
+  let readersLeft: string | undefined
+  let lastLeader: string | undefined
+  let lostMs = performance.now()
+
+  const wantedNow = () => wantedOf(watch.view(), watch.silentMs())
+  const isWanted = (name: string) => {
+    const wanted = wantedNow()
+    return wanted.kind === 'leader' && wanted.name === name
+  }
+
+  async function leaveNow(gone: string): Promise<void> {
+    await leave(gone)
+    lostMs = performance.now()
+  }
+
+  /** Its checks go on meanwhile, and find the next leader; but they take seconds to leave one. */
+  async function leaveReplica(): Promise<void> {
+    const present = pointsTo()
+    if (present !== undefined && (await needs.isReplica(present))) await leaveNow(present)
+  }
+
+  async function follow(leader: string): Promise<boolean> {
+    if (pointsTo() !== leader) {
+      if (!(await needs.becomesWritable(leader, () => isWanted(leader)))) return false
+      await point(leader)
+    } else if (!(await isInForce(leader))) {
+      // It was restarted or reloaded: it knows nothing of readers either.
+      readersLeft = undefined
+      await point(leader)
+    }
+    const held = hold.held()
+    if (held !== undefined && held.fromLeader !== leader) await hold.release('new-leader')
+    if (lastLeader !== leader) {
+      const before = lastLeader
+      lastLeader = leader
+      const planned = held?.planned === true
+      const gapMs = Math.round(performance.now() - (planned ? held.startedMs : lostMs))
+      if (before !== undefined) needs.onChange({ leader, before, gapMs, planned })
+    }
+    if (readersLeft !== leader) {
+      await haproxy(readerCommands(servers, leader, needs.drained()))
+      readersLeft = leader
+    }
+    return isWanted(leader)
+  }
+
+  return {
+    async settle() {
+      const wanted = wantedNow()
+      if (wanted.kind === 'unknown') {
+        await leaveReplica()
+        return false
+      }
+      const leader = wanted.kind === 'leader' ? wanted.name : undefined
+      const present = pointsTo()
+      if (present !== undefined && present !== leader) {
+        // Who comes waits in the pooler rather than meet a dying instance, or one that is behind.
+        hold.bridge()
+        await leaveNow(present)
+      }
+      if (leader !== undefined) return follow(leader)
+      if (!(await isInForce(undefined))) await point(undefined)
+      return false
+    },
+  }
+}
+
+/** What HAProxy is told of writers, and whether it still knows. */
+function makePointer({ servers, haproxy, log }: Pick<Needs, 'servers' | 'haproxy' | 'log'>) {
+  /** As it was told last; undefined: nowhere, or it was told nothing yet. */
+  let pointsTo: string | undefined
+  return {
+    pointsTo: () => pointsTo,
+    async point(leader: string | undefined): Promise<void> {
+      await haproxy(switchCommands(servers, leader))
+      if (leader !== pointsTo) log.info({ from: pointsTo, to: leader }, 'switched')
+      pointsTo = leader
+    },
+    /** In one go: nobody stays on an instance that is left. */
+    async leave(gone: string): Promise<void> {
+      await haproxy([...switchCommands(servers, undefined), ...cutCommands(gone)])
+      log.info({ from: gone }, 'switched')
+      pointsTo = undefined
+    },
+    /** It has the leader up and everybody else down in the backend for writes. */
+    async isInForce(leader: string | undefined): Promise<boolean> {
+      const state = await haproxy(['show servers state write'])
+      const up = state
+        .split('\n')
+        .map((line) => line.split(' '))
+        .filter((fields) => fields[1] === 'write' && servers.includes(fields[3] ?? ''))
+        .filter((fields) => fields[5] === '2')
+        .map((fields) => fields[3])
+      return leader === undefined ? up.length === 0 : up.length === 1 && up[0] === leader
+    },
+  }
+}
