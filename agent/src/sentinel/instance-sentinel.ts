@@ -75,10 +75,8 @@ async function watchPostmaster(needs: SentinelNeeds, target: FenceTarget): Promi
   const { signal, log, watch, instance } = needs
   let known: PostmasterId | undefined
   let said = ''
-  let ranMs = performance.now()
+  let stalledMs = 0
   while (!signal.aborted) {
-    const stalledMs = performance.now() - ranMs
-    ranMs = performance.now()
     if (stalledMs > ISOLATION_FENCE_MS) await fenceAfterStall(needs, target, stalledMs)
     if (known === undefined || !isRunning(known)) {
       const gone = known
@@ -101,14 +99,17 @@ async function watchPostmaster(needs: SentinelNeeds, target: FenceTarget): Promi
         if (verdict.act) {
           if (verdict.fence) await fence(target, verdict.say, log)
           await release(needs, key)
-          if (verdict.fence) await tellLoss(needs, target, verdict.say)
+          if (verdict.fence) tellLoss(needs, target, verdict.say)
         } else known = gone
       }
     } else {
       said = ''
       await handOverEarly(needs, target, known)
     }
+    // Of the pause alone: what the guard itself waits for is no stall.
+    const pausedMs = performance.now()
     await pause(POLL_MS, signal)
+    stalledMs = performance.now() - pausedMs
   }
 }
 
@@ -129,9 +130,15 @@ async function handOverEarly(
 
 /**
  * After the others may go on: how far this instance had come is read from its disk, before it is
- * rewound.
+ * rewound. No guard waits for that: it takes up to a minute, and the next fault may come sooner.
  */
-async function tellLoss(
+function tellLoss(needs: SentinelNeeds, target: FenceTarget, reason: string): void {
+  readLoss(needs, target, reason).catch((error: unknown) => {
+    needs.log.error({ instance: target.name, error: describeError(error) }, 'cannot tell the loss')
+  })
+}
+
+async function readLoss(
   { events, cluster, instance, dropTo }: SentinelNeeds,
   target: FenceTarget,
   reason: string,
@@ -154,12 +161,12 @@ async function fenceAfterStall(
   target: FenceTarget,
   stalledMs: number,
 ): Promise<void> {
-  if (ownKey(needs) === undefined) return
+  if (ownKey(needs) === undefined || needs.watch.view()?.paused === true) return
   const answered = await needs.watch.refresh(STALL_ANSWER_MS)
   if (answered && ownKey(needs) !== undefined) return
   const reason = `this host did not run for ${Math.round(stalledMs)} ms`
   await fence(target, reason, needs.log)
-  await tellLoss(needs, target, reason)
+  tellLoss(needs, target, reason)
 }
 
 async function release(
@@ -253,7 +260,7 @@ async function stepDown(needs: SentinelNeeds, target: FenceTarget, reason: strin
   await fence(target, reason, needs.log)
   const key = ownKey(needs)
   if (key !== undefined && needs.watch.silentMs() < FRESH_VIEW_MS) await release(needs, key)
-  await tellLoss(needs, target, reason)
+  tellLoss(needs, target, reason)
 }
 
 /**
@@ -287,7 +294,7 @@ async function watchClaim(needs: SentinelNeeds, target: FenceTarget): Promise<vo
     }
     const reason = `${leader.name} leads, and this one still accepts writes`
     await fence(target, reason, log)
-    await tellLoss(needs, target, reason)
+    tellLoss(needs, target, reason)
   }
 }
 
