@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { describeError } from '@howdah/core/errors.ts'
 import {
   ISOLATION_FENCE_MS,
+  judgeCanary,
   judgePostmaster,
   SENSITIVITY_LIMITS,
 } from '@howdah/core/failover-rules.ts'
@@ -190,27 +191,33 @@ async function release(
 async function runCanary(needs: SentinelNeeds, target: FenceTarget): Promise<void> {
   const { signal, log, instance, cluster, watch } = needs
   const limitMs = SENSITIVITY_LIMITS[cluster.sensitivity].canaryMs
-  let healthySinceMs = performance.now()
+  let claim: string | undefined
+  let claimedMs = 0
+  let healthyMs = 0
   let wrote = false
   while (!signal.aborted) {
+    const startedMs = performance.now()
     const key = ownKey(needs)
     const leads = key !== undefined && findPostmaster(target.dataDirectory) !== undefined
-    const startedMs = performance.now()
-    if (!leads || watch.view()?.paused === true) {
-      healthySinceMs = performance.now()
+    const held = leads && watch.view()?.paused !== true ? key : undefined
+    if (held?.createRevision !== claim) {
+      claim = held?.createRevision
+      claimedMs = startedMs
+      healthyMs = startedMs
       wrote = false
-    } else if (await canWrite(needs, Math.min(limitMs, 3000))) {
-      healthySinceMs = performance.now()
+    }
+    if (held !== undefined && (await canWrite(needs, Math.min(limitMs, 3000)))) {
+      healthyMs = performance.now()
       wrote = true
     }
-    const silentMs = performance.now() - healthySinceMs
-    // A leader that has not written once may still be promoting: Patroni looks after that.
-    if (wrote && key !== undefined && silentMs > limitMs) {
-      const reason = `no write for ${Math.round(silentMs)} ms`
-      await fence(target, reason, log)
-      await release(needs, key)
-      await tellLoss(needs, target, reason)
-      wrote = false
+    const nowMs = performance.now()
+    const [heldMs, silentMs] = [nowMs - claimedMs, nowMs - healthyMs]
+    const verdict = judgeCanary({ wrote, heldMs, silentMs, limitMs })
+    if (held !== undefined && verdict.act) {
+      await fence(target, verdict.say, log)
+      await release(needs, held)
+      tellLoss(needs, target, verdict.say)
+      claim = undefined
     }
     await pause(Math.max(50, CANARY_MS - (performance.now() - startedMs)), signal)
   }
