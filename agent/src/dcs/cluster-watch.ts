@@ -17,6 +17,8 @@ const STREAM_RETRY_MS = 200
 const CALL_TIMEOUT_MS = 1000
 /** Then the log tells; the next read begins anew. */
 const GIVE_UP_MS = 4000
+/** So ends a watch that etcd does not grant, for one: in a stream that it leaves open. */
+const CANCELLED = '"canceled":true'
 
 export interface LeaderKey {
   name: string
@@ -62,6 +64,18 @@ const EMPTY: ClusterView = {
   failover: undefined,
   paused: false,
   lastTimeline: undefined,
+}
+
+/**
+ * Each host of a cluster begins with another member of the dcs: the loss of one is then not felt by
+ * all at the same moment, which may be that of a failover.
+ */
+export function spreadEndpoints(cluster: WatchedCluster, hostId: string): WatchedCluster {
+  const { endpoints } = cluster.dcs
+  const place = cluster.peers.findIndex((peer) => peer.hostId === hostId)
+  const first = Math.max(place, 0) % endpoints.length
+  const spread = [...endpoints.slice(first), ...endpoints.slice(0, first)]
+  return { ...cluster, dcs: { ...cluster.dcs, endpoints: spread } }
 }
 
 export function watchCluster(
@@ -173,6 +187,9 @@ interface Streaming {
 async function streamLoop(streaming: Streaming): Promise<void> {
   const { client, read, log, signal } = streaming
   while (!signal.aborted) {
+    // Also renews a token that this member does not know: a watch cannot do that.
+    await read()
+    if (signal.aborted) return
     const endpoint = client.endpoint()
     const left = new AbortController()
     const endLooking = client.onMove(() => left.abort())
@@ -183,8 +200,6 @@ async function streamLoop(streaming: Streaming): Promise<void> {
     } finally {
       endLooking()
     }
-    if (signal.aborted) return
-    void read()
     if (!left.signal.aborted) await pause(STREAM_RETRY_MS, signal)
   }
 }
@@ -216,7 +231,13 @@ async function streamOnce(
         response.resume()
         return reject(new Error(`etcd answered ${response.statusCode}`))
       }
-      response.on('data', () => void read())
+      let tail = ''
+      response.setEncoding('latin1').on('data', (text: string) => {
+        void read()
+        tail += text
+        if (tail.includes(CANCELLED)) sent.destroy(new Error('etcd cancelled the watch'))
+        tail = tail.slice(-CANCELLED.length)
+      })
       response.on('end', resolve)
       response.on('error', reject)
     })
