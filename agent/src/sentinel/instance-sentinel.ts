@@ -287,7 +287,10 @@ async function watchClaim(needs: SentinelNeeds, target: FenceTarget): Promise<vo
       leader?.name !== instance.name &&
       findPostmaster(target.dataDirectory) !== undefined &&
       (await acceptsWrites(needs))
-    const now = doubtful ? (leader?.createRevision ?? 'nobody') : ''
+    // Before the cluster has an identifier its first instance writes, and nobody leads yet: Patroni
+    // makes its roles, and would not do so again.
+    const bootstraps = leader === undefined && view?.initialized !== true
+    const now = doubtful && !bootstraps ? (leader?.createRevision ?? 'nobody') : ''
     if (now === '' || now !== claim) {
       claim = now
       sinceMs = performance.now()
