@@ -5,6 +5,7 @@ import { test } from 'node:test'
 import {
   type CanaryObservation,
   ISOLATION_FENCE_MS,
+  isUnclaimed,
   judgeCanary,
   judgePostmaster,
   judgeSilence,
@@ -57,6 +58,20 @@ test('a leader that never answered may be promoting, but not for ever', () => {
   assert.equal(judgeCanary(never).act, false)
   assert.equal(judgeCanary({ ...never, heldMs: 70_000, silentMs: 70_000 }).act, false)
   assert.equal(judgeCanary({ ...never, heldMs: 70_001, silentMs: 70_001 }).act, true)
+})
+
+test('who writes while another leads, or nobody, has no claim', () => {
+  const seen = { leader: { name: 'demo-2' }, initialized: true, paused: false }
+  assert.equal(isUnclaimed(seen, 'demo-1'), true)
+  assert.equal(isUnclaimed({ ...seen, leader: undefined }, 'demo-1'), true)
+  assert.equal(isUnclaimed(seen, 'demo-2'), false)
+  assert.equal(isUnclaimed({ ...seen, paused: true }, 'demo-1'), false)
+})
+
+test('the first instance of a cluster is left alone while it is made', () => {
+  const making = { leader: undefined, initialized: false, paused: false }
+  assert.equal(isUnclaimed(making, 'demo-1'), false)
+  assert.equal(isUnclaimed({ ...making, leader: { name: 'demo-2' } }, 'demo-1'), true)
 })
 
 const SILENT: SilenceObservation = {

@@ -87,6 +87,19 @@ export function judgeCanary(seen: CanaryObservation): Verdict {
   return no(`${silent}: it may still be promoting`)
 }
 
+/**
+ * Whether an instance that accepts writes has no right to, for all that the dcs says. Before the
+ * cluster has an identifier its first instance writes while nobody leads: its Patroni makes the
+ * roles, and would not do so a second time.
+ */
+export function isUnclaimed(
+  seen: { leader: { name: string } | undefined; initialized: boolean; paused: boolean },
+  instance: string,
+): boolean {
+  if (seen.paused || seen.leader?.name === instance) return false
+  return seen.leader !== undefined || seen.initialized
+}
+
 export interface SilenceObservation {
   /** Hosts of the cluster other than the leader's, and those of them that do not hear it. */
   otherHosts: number

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { describeError } from '@howdah/core/errors.ts'
 import {
   ISOLATION_FENCE_MS,
+  isUnclaimed,
   judgeCanary,
   judgePostmaster,
   SENSITIVITY_LIMITS,
@@ -283,14 +284,11 @@ async function watchClaim(needs: SentinelNeeds, target: FenceTarget): Promise<vo
     const view = watch.silentMs() < FRESH_VIEW_MS ? watch.view() : undefined
     const leader = view?.leader
     const doubtful =
-      view?.paused === false &&
-      leader?.name !== instance.name &&
+      view !== undefined &&
+      isUnclaimed(view, instance.name) &&
       findPostmaster(target.dataDirectory) !== undefined &&
       (await acceptsWrites(needs))
-    // Before the cluster has an identifier its first instance writes, and nobody leads yet: Patroni
-    // makes its roles, and would not do so again.
-    const bootstraps = leader === undefined && view?.initialized !== true
-    const now = doubtful && !bootstraps ? (leader?.createRevision ?? 'nobody') : ''
+    const now = doubtful ? (leader?.createRevision ?? 'nobody') : ''
     if (now === '' || now !== claim) {
       claim = now
       sinceMs = performance.now()
