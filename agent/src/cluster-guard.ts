@@ -4,7 +4,7 @@
 import { describeError } from '@howdah/core/errors.ts'
 import type { HostSpec, WatchedCluster } from '@howdah/core/host-spec.ts'
 import type { Logger } from 'pino'
-import { watchCluster } from './dcs/cluster-watch.ts'
+import { spreadEndpoints, watchCluster } from './dcs/cluster-watch.ts'
 import type { EventStore } from './event-store.ts'
 import { type LeaderSwitch, startLeaderSwitch } from './gateway/leader-switch.ts'
 import { type Heartbeats, startHeartbeats } from './sentinel/heartbeats.ts'
@@ -89,7 +89,7 @@ function start(
   const abort = new AbortController()
   const { signal } = abort
   const log = parentLog.child({ cluster: cluster.id })
-  const watch = watchCluster(cluster, log, signal)
+  const watch = watchCluster(spreadEndpoints(cluster, hostId), log, signal)
   const hearing = heartbeats.join(cluster)
   const switches = cluster.localGateways.map((gateway) =>
     startLeaderSwitch({ cluster, gateway, watch, rootPath, events, log, signal }),

@@ -2,11 +2,13 @@
 // `config` and `tasks` belong to the agent, so that no service can plant a link that the agent
 // would follow as root; `data`, `run` and `log` belong to the service user, and the agent changes
 // things below them only through child processes that have dropped to that user.
-import { chmod, lchown, lstat, mkdir } from 'node:fs/promises'
+import { chmod, lchown, lstat, mkdir, realpath } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { dirname, join, sep } from 'node:path'
 import { HowdahError } from '@howdah/core/errors.ts'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
+import { HostFacts } from '@howdah/core/protocol.ts'
+import { Value } from 'typebox/value'
 import { hasCode } from './atomic-file.ts'
 import { runProgram } from './run-program.ts'
 
@@ -30,13 +32,23 @@ const LOOKUP_TIMEOUT_MS = 5000
 /** Tops that hold what services write; everything below them is theirs. */
 const SERVICE_TOPS: readonly string[] = [HOST_LAYOUT.data, HOST_LAYOUT.run, HOST_LAYOUT.log]
 
-/** Makes the tree, or corrects owner and mode of what is there. Safe to repeat. */
-export async function openHostRoot(path: string, serviceUserName: string): Promise<HostRoot> {
+/**
+ * Makes the tree, or corrects owner and mode of what is there. Safe to repeat. The root's path is
+ * without links, wherever `configured` leads: processes are told by their working directory, which
+ * the kernel shows so.
+ */
+export async function openHostRoot(configured: string, serviceUserName: string): Promise<HostRoot> {
   const { username, uid, gid } = userInfo()
   const agentUser = { name: username, uid, gid }
   const serviceUser = serviceUserName === username ? agentUser : await findUser(serviceUserName)
   if (uid !== 0 && serviceUser.uid !== uid) {
     throw new HowdahError('preflight-failed', `only root can run services as ${serviceUserName}`)
+  }
+  await mkdir(configured, { recursive: true, mode: 0o755 })
+  const path = await realpath(configured)
+  if (!Value.Check(HostFacts.properties.root, path)) {
+    const said = `${configured} is ${path}: expected at most 80 plain characters`
+    throw new HowdahError('preflight-failed', said)
   }
   const root: HostRoot = {
     path,
@@ -44,7 +56,6 @@ export async function openHostRoot(path: string, serviceUserName: string): Promi
     agentUser,
     dropTo: serviceUser.uid === uid ? undefined : serviceUser,
   }
-  await mkdir(path, { recursive: true, mode: 0o755 })
   await makeTop(path, agentUser, 0o755)
   await makeTop(join(path, HOST_LAYOUT.agent), agentUser, 0o700)
   await makeTop(join(path, HOST_LAYOUT.services), agentUser, 0o755)

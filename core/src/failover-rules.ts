@@ -34,6 +34,9 @@ export const ISOLATION_FENCE_MS = 5000
 
 export type Verdict = { act: false; say: string } | { act: true; say: string }
 
+/** A server that promotes refuses, which is an answer; without any it gets this much longer. */
+const PROMOTION_MS = 60_000
+
 const no = (say: string): Verdict => ({ act: false, say })
 const yes = (say: string): Verdict => ({ act: true, say })
 
@@ -63,6 +66,38 @@ export function judgePostmaster(seen: PostmasterObservation): Verdict & { fence:
     return { ...yes('the leader was shut down for a switchover'), fence: false }
   }
   return keep('PostgreSQL was shut down in good order: Patroni restarts it')
+}
+
+export interface CanaryObservation {
+  /** The leader answered a canary once under its present claim. */
+  wrote: boolean
+  /** Since its claim was seen first, and since it last answered: by this agent, so far. */
+  heldMs: number
+  silentMs: number
+  limitMs: number
+}
+
+/** The agent of the leader's own host: a new session there finds no answer. */
+export function judgeCanary(seen: CanaryObservation): Verdict {
+  const silent = `no write for ${Math.round(seen.silentMs)} ms`
+  if (seen.silentMs <= seen.limitMs) return no('it answers')
+  // A leader that was never seen to answer may still be promoting, but not for ever: an agent that
+  // started during a freeze has not seen it answer, either.
+  if (seen.wrote || seen.heldMs > seen.limitMs + PROMOTION_MS) return yes(silent)
+  return no(`${silent}: it may still be promoting`)
+}
+
+/**
+ * Whether an instance that accepts writes has no right to, for all that the dcs says. Before the
+ * cluster has an identifier its first instance writes while nobody leads: its Patroni makes the
+ * roles, and would not do so a second time.
+ */
+export function isUnclaimed(
+  seen: { leader: { name: string } | undefined; initialized: boolean; paused: boolean },
+  instance: string,
+): boolean {
+  if (seen.paused || seen.leader?.name === instance) return false
+  return seen.leader !== undefined || seen.initialized
 }
 
 export interface SilenceObservation {

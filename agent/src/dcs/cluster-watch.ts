@@ -17,6 +17,8 @@ const STREAM_RETRY_MS = 200
 const CALL_TIMEOUT_MS = 1000
 /** Then the log tells; the next read begins anew. */
 const GIVE_UP_MS = 4000
+/** So ends a watch that etcd does not grant, for one: in a stream that it leaves open. */
+const CANCELLED = '"canceled":true'
 
 export interface LeaderKey {
   name: string
@@ -28,9 +30,13 @@ export interface ClusterView {
   leader: LeaderKey | undefined
   /** Patroni's names of the synchronous replicas; empty: none, or not in synchronous mode. */
   syncReplicas: readonly string[]
+  /** Of the key that says so, at its last change; '0' without one. */
+  syncRevision: string
   /** A switchover or failover that somebody asked Patroni for. */
   failover: { leader: string; candidate: string } | undefined
   paused: boolean
+  /** The cluster has its system identifier: its first instance was made, up to its roles. */
+  initialized: boolean
   /** `history`: the last promotion, as Patroni wrote it. */
   lastTimeline: { timeline: number; switchLsn: string; newLeader: string } | undefined
 }
@@ -39,8 +45,11 @@ export interface ClusterWatch {
   view(): ClusterView | undefined
   /** Milliseconds since the dcs last answered; Infinity before the first answer. */
   silentMs(): number
-  /** Deletes the leader key if it still is the one that was seen. Returns whether it was. */
-  deleteLeaderKey(seen: LeaderKey): Promise<boolean>
+  /**
+   * Deletes the leader key if it still is the one that was seen, and if `syncRevision`, when given,
+   * still is the one of the synchronous replicas. Returns whether it was.
+   */
+  deleteLeaderKey(seen: LeaderKey, syncRevision?: string): Promise<boolean>
   /** Milliseconds since the leader's lease was refreshed; undefined when nobody can tell. */
   leaseAgeMs(seen: LeaderKey): Promise<number | undefined>
   /** Reads now; false when there was no answer in time. */
@@ -53,15 +62,30 @@ interface Pair {
   key: string
   value: string
   createRevision: string
+  modRevision: string
   leaseId: string
 }
 
 const EMPTY: ClusterView = {
   leader: undefined,
   syncReplicas: [],
+  syncRevision: '0',
   failover: undefined,
   paused: false,
+  initialized: false,
   lastTimeline: undefined,
+}
+
+/**
+ * Each host of a cluster begins with another member of the dcs: the loss of one is then not felt by
+ * all at the same moment, which may be that of a failover.
+ */
+export function spreadEndpoints(cluster: WatchedCluster, hostId: string): WatchedCluster {
+  const { endpoints } = cluster.dcs
+  const place = cluster.peers.findIndex((peer) => peer.hostId === hostId)
+  const first = Math.max(place, 0) % endpoints.length
+  const spread = [...endpoints.slice(first), ...endpoints.slice(0, first)]
+  return { ...cluster, dcs: { ...cluster.dcs, endpoints: spread } }
 }
 
 export function watchCluster(
@@ -104,8 +128,8 @@ export function watchCluster(
   return {
     view: () => view,
     silentMs: () => performance.now() - answeredMs,
-    async deleteLeaderKey(seen) {
-      const deleted = await deleteLeaderKey(client, dcs.prefix, seen)
+    async deleteLeaderKey(seen, syncRevision) {
+      const deleted = await deleteLeaderKey(client, dcs.prefix, seen, syncRevision)
       // One that was not there any more: what we know is old.
       void quietly()
       return deleted
@@ -173,6 +197,9 @@ interface Streaming {
 async function streamLoop(streaming: Streaming): Promise<void> {
   const { client, read, log, signal } = streaming
   while (!signal.aborted) {
+    // Also renews a token that this member does not know: a watch cannot do that.
+    await read()
+    if (signal.aborted) return
     const endpoint = client.endpoint()
     const left = new AbortController()
     const endLooking = client.onMove(() => left.abort())
@@ -183,8 +210,6 @@ async function streamLoop(streaming: Streaming): Promise<void> {
     } finally {
       endLooking()
     }
-    if (signal.aborted) return
-    void read()
     if (!left.signal.aborted) await pause(STREAM_RETRY_MS, signal)
   }
 }
@@ -216,7 +241,13 @@ async function streamOnce(
         response.resume()
         return reject(new Error(`etcd answered ${response.statusCode}`))
       }
-      response.on('data', () => void read())
+      let tail = ''
+      response.setEncoding('latin1').on('data', (text: string) => {
+        void read()
+        tail += text
+        if (tail.includes(CANCELLED)) sent.destroy(new Error('etcd cancelled the watch'))
+        tail = tail.slice(-CANCELLED.length)
+      })
       response.on('end', resolve)
       response.on('error', reject)
     })
@@ -230,6 +261,7 @@ function parsePairs(kvs: unknown): Pair[] {
     key: Buffer.from(String(kv['key'] ?? ''), 'base64').toString('utf8'),
     value: Buffer.from(String(kv['value'] ?? ''), 'base64').toString('utf8'),
     createRevision: String(kv['create_revision'] ?? '0'),
+    modRevision: String(kv['mod_revision'] ?? '0'),
     leaseId: String(kv['lease'] ?? '0'),
   }))
 }
@@ -261,11 +293,14 @@ export function parseView(prefix: string, pairs: readonly Pair[]): ClusterView {
             createRevision: leader.createRevision,
             leaseId: leader.leaseId,
           },
+    syncRevision: byName.get('sync')?.modRevision ?? '0',
     syncReplicas: names.split(',').filter((name) => name !== ''),
     failover: byName.has('failover')
       ? { leader: String(failover['leader'] ?? ''), candidate: String(failover['member'] ?? '') }
       : undefined,
     paused: config['pause'] === true,
+    // Patroni keeps it empty until then.
+    initialized: /^[0-9]{10,}$/.test(byName.get('initialize')?.value ?? ''),
     lastTimeline: parseHistory(byName.get('history')?.value),
   }
 }
@@ -282,6 +317,7 @@ async function deleteLeaderKey(
   client: EtcdClient,
   prefix: string,
   seen: LeaderKey,
+  syncRevision: string | undefined,
 ): Promise<boolean> {
   const key = toBase64(`${prefix}leader`)
   const reply = await client.call('kv/txn', {
@@ -290,6 +326,16 @@ async function deleteLeaderKey(
     compare: [
       { key, target: 'CREATE', result: 'EQUAL', create_revision: seen.createRevision },
       { key, target: 'VALUE', result: 'EQUAL', value: toBase64(seen.name) },
+      ...(syncRevision === undefined
+        ? []
+        : [
+            {
+              key: toBase64(`${prefix}sync`),
+              target: 'MOD',
+              result: 'EQUAL',
+              mod_revision: syncRevision,
+            },
+          ]),
     ],
     success: [{ request_delete_range: { key } }],
     failure: [],

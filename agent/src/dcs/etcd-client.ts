@@ -41,7 +41,8 @@ const REPLY_BYTES_MAX = 8 * 1024 * 1024
 
 /** Failures that another endpoint, or the same one a moment later, may not have. */
 const PASSING = /no leader|not leader|leader changed|timed out|too many requests|unhealthy cluster/i
-const STALE_TOKEN = /invalid auth token|revision of auth store is old/i
+/** The last one: it was fetched, for nothing, before authentication was turned on. */
+const STALE_TOKEN = /invalid auth token|revision of auth store is old|user name is empty/i
 
 interface Connection {
   access: EtcdAccess
@@ -92,7 +93,8 @@ export function connectEtcd(
       } catch (error) {
         if (!(error instanceof EtcdError) || signal.aborted) throw error
         if (performance.now() > deadlineMs) throw error
-        if (STALE_TOKEN.test(error.message)) token = undefined
+        const mayLogIn = access.user !== undefined
+        if (mayLogIn && STALE_TOKEN.test(error.message)) token = undefined
         else if (error.code !== -1 && !PASSING.test(error.message)) throw error
         // Calls that fail together leave the endpoint once: twice might lead back to it.
         else if (endpoints.moves() === asked) endpoints.move()

@@ -71,7 +71,7 @@ export interface ClusterHearing {
    * For each other host that is heard itself: how long it and `hostId` have not heard each other.
    */
   othersSilentMs(hostId: string): number[]
-  /** Another sign of life than a heartbeat: the host counts as heard now. */
+  /** Another sign of life than a heartbeat: the host counts as heard now, whatever it says. */
   noteAlive(hostId: string): void
   /** How many of the other hosts are heard. */
   heardCount(): number
@@ -88,6 +88,8 @@ interface Member {
   cluster: WatchedCluster
   others: WatchedCluster['peers']
   peers: Map<string, Peer>
+  /** By host: when it last gave another sign of life than a beat. */
+  aliveMs: Map<string, number>
   startedMs: number
 }
 
@@ -117,7 +119,7 @@ export function startHeartbeats(hostId: string, log: Logger, signal: AbortSignal
     for (const member of members.values()) {
       const silent: Record<string, number> = {}
       for (const { hostId: id } of member.others) {
-        const ms = silentMsOf(member, id)
+        const ms = Math.min(silentMsOf(member, id), notAliveMs(member, id))
         if (ms > BEAT_MS * 2) silent[id] = Math.round(Math.min(ms, NEVER_MS))
       }
       const beat = { cluster: member.cluster.id, from: hostId, sequence, silent }
@@ -135,7 +137,8 @@ export function startHeartbeats(hostId: string, log: Logger, signal: AbortSignal
   return {
     join(cluster) {
       const others = cluster.peers.filter((peer) => peer.hostId !== hostId)
-      const member: Member = { cluster, others, peers: new Map(), startedMs: performance.now() }
+      const startedMs = performance.now()
+      const member: Member = { cluster, others, peers: new Map(), aliveMs: new Map(), startedMs }
       members.set(cluster.id, member)
       return hearingOf(member, hostId)
     },
@@ -147,6 +150,10 @@ export function startHeartbeats(hostId: string, log: Logger, signal: AbortSignal
 /** Before the first beat, silence is counted from the moment when we began to listen. */
 function silentMsOf(member: Member, hostId: string): number {
   return performance.now() - (member.peers.get(hostId)?.heardMs ?? member.startedMs)
+}
+
+function notAliveMs(member: Member, hostId: string): number {
+  return performance.now() - (member.aliveMs.get(hostId) ?? Number.NEGATIVE_INFINITY)
 }
 
 function hearingOf(member: Member, ownId: string): ClusterHearing {
@@ -161,11 +168,12 @@ function hearingOf(member: Member, ownId: string): ClusterHearing {
   // first hand is ever sent on: two hosts would otherwise confirm each other's silence for ever.
   return {
     otherCount: member.others.length,
-    silentMs: (hostId) => Math.max(silentMsOf(member, hostId), saysSilentMs(hostId, ownId)),
-    noteAlive(hostId) {
-      const sequence = member.peers.get(hostId)?.sequence ?? 0
-      member.peers.set(hostId, { heardMs: performance.now(), sequence, silent: {} })
+    // But one that is deaf for beats only, and answers, is cut off from nothing that matters.
+    silentMs(hostId) {
+      const silentMs = Math.max(silentMsOf(member, hostId), saysSilentMs(hostId, ownId))
+      return Math.min(silentMs, notAliveMs(member, hostId))
     },
+    noteAlive: (hostId) => void member.aliveMs.set(hostId, performance.now()),
     heardCount: () => member.others.filter((peer) => isFresh(peer.hostId)).length,
     othersSilentMs: (hostId) =>
       member.others

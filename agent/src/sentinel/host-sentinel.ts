@@ -82,7 +82,7 @@ async function judgeLeaderHost(needs: HostSentinelNeeds): Promise<void> {
     })
     if (verdict.say !== said) log.warn({ leader: leader.name, act: verdict.act }, verdict.say)
     said = verdict.say
-    if (verdict.act) await takeKey(needs, leader, verdict.say)
+    if (verdict.act) await takeKey(needs, leader, view.syncRevision, verdict.say)
   }
 }
 
@@ -97,10 +97,12 @@ async function ageOf(watch: ClusterWatch, leader: LeaderKey): Promise<number | u
 async function takeKey(
   { watch, log, events, cluster }: HostSentinelNeeds,
   leader: LeaderKey,
+  syncRevision: string,
   reason: string,
 ): Promise<void> {
   try {
-    const deleted = await watch.deleteLeaderKey(leader)
+    // A leader that has dropped its replica since may acknowledge alone: the verdict was of before.
+    const deleted = await watch.deleteLeaderKey(leader, syncRevision)
     log.warn({ leader: leader.name, deleted }, 'took the leader key away')
     if (!deleted) return
     await events.add({

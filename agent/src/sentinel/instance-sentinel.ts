@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { describeError } from '@howdah/core/errors.ts'
 import {
   ISOLATION_FENCE_MS,
+  isUnclaimed,
+  judgeCanary,
   judgePostmaster,
   SENSITIVITY_LIMITS,
 } from '@howdah/core/failover-rules.ts'
@@ -75,10 +77,8 @@ async function watchPostmaster(needs: SentinelNeeds, target: FenceTarget): Promi
   const { signal, log, watch, instance } = needs
   let known: PostmasterId | undefined
   let said = ''
-  let ranMs = performance.now()
+  let stalledMs = 0
   while (!signal.aborted) {
-    const stalledMs = performance.now() - ranMs
-    ranMs = performance.now()
     if (stalledMs > ISOLATION_FENCE_MS) await fenceAfterStall(needs, target, stalledMs)
     if (known === undefined || !isRunning(known)) {
       const gone = known
@@ -101,14 +101,17 @@ async function watchPostmaster(needs: SentinelNeeds, target: FenceTarget): Promi
         if (verdict.act) {
           if (verdict.fence) await fence(target, verdict.say, log)
           await release(needs, key)
-          if (verdict.fence) await tellLoss(needs, target, verdict.say)
+          if (verdict.fence) tellLoss(needs, target, verdict.say)
         } else known = gone
       }
     } else {
       said = ''
       await handOverEarly(needs, target, known)
     }
+    // Of the pause alone: what the guard itself waits for is no stall.
+    const pausedMs = performance.now()
     await pause(POLL_MS, signal)
+    stalledMs = performance.now() - pausedMs
   }
 }
 
@@ -129,9 +132,15 @@ async function handOverEarly(
 
 /**
  * After the others may go on: how far this instance had come is read from its disk, before it is
- * rewound.
+ * rewound. No guard waits for that: it takes up to a minute, and the next fault may come sooner.
  */
-async function tellLoss(
+function tellLoss(needs: SentinelNeeds, target: FenceTarget, reason: string): void {
+  readLoss(needs, target, reason).catch((error: unknown) => {
+    needs.log.error({ instance: target.name, error: describeError(error) }, 'cannot tell the loss')
+  })
+}
+
+async function readLoss(
   { events, cluster, instance, dropTo }: SentinelNeeds,
   target: FenceTarget,
   reason: string,
@@ -154,12 +163,12 @@ async function fenceAfterStall(
   target: FenceTarget,
   stalledMs: number,
 ): Promise<void> {
-  if (ownKey(needs) === undefined) return
+  if (ownKey(needs) === undefined || needs.watch.view()?.paused === true) return
   const answered = await needs.watch.refresh(STALL_ANSWER_MS)
   if (answered && ownKey(needs) !== undefined) return
   const reason = `this host did not run for ${Math.round(stalledMs)} ms`
   await fence(target, reason, needs.log)
-  await tellLoss(needs, target, reason)
+  tellLoss(needs, target, reason)
 }
 
 async function release(
@@ -183,27 +192,33 @@ async function release(
 async function runCanary(needs: SentinelNeeds, target: FenceTarget): Promise<void> {
   const { signal, log, instance, cluster, watch } = needs
   const limitMs = SENSITIVITY_LIMITS[cluster.sensitivity].canaryMs
-  let healthySinceMs = performance.now()
+  let claim: string | undefined
+  let claimedMs = 0
+  let healthyMs = 0
   let wrote = false
   while (!signal.aborted) {
+    const startedMs = performance.now()
     const key = ownKey(needs)
     const leads = key !== undefined && findPostmaster(target.dataDirectory) !== undefined
-    const startedMs = performance.now()
-    if (!leads || watch.view()?.paused === true) {
-      healthySinceMs = performance.now()
+    const held = leads && watch.view()?.paused !== true ? key : undefined
+    if (held?.createRevision !== claim) {
+      claim = held?.createRevision
+      claimedMs = startedMs
+      healthyMs = startedMs
       wrote = false
-    } else if (await canWrite(needs, Math.min(limitMs, 3000))) {
-      healthySinceMs = performance.now()
+    }
+    if (held !== undefined && (await canWrite(needs, Math.min(limitMs, 3000)))) {
+      healthyMs = performance.now()
       wrote = true
     }
-    const silentMs = performance.now() - healthySinceMs
-    // A leader that has not written once may still be promoting: Patroni looks after that.
-    if (wrote && key !== undefined && silentMs > limitMs) {
-      const reason = `no write for ${Math.round(silentMs)} ms`
-      await fence(target, reason, log)
-      await release(needs, key)
-      await tellLoss(needs, target, reason)
-      wrote = false
+    const nowMs = performance.now()
+    const [heldMs, silentMs] = [nowMs - claimedMs, nowMs - healthyMs]
+    const verdict = judgeCanary({ wrote, heldMs, silentMs, limitMs })
+    if (held !== undefined && verdict.act) {
+      await fence(target, verdict.say, log)
+      await release(needs, held)
+      tellLoss(needs, target, verdict.say)
+      claim = undefined
     }
     await pause(Math.max(50, CANARY_MS - (performance.now() - startedMs)), signal)
   }
@@ -253,7 +268,7 @@ async function stepDown(needs: SentinelNeeds, target: FenceTarget, reason: strin
   await fence(target, reason, needs.log)
   const key = ownKey(needs)
   if (key !== undefined && needs.watch.silentMs() < FRESH_VIEW_MS) await release(needs, key)
-  await tellLoss(needs, target, reason)
+  tellLoss(needs, target, reason)
 }
 
 /**
@@ -269,8 +284,8 @@ async function watchClaim(needs: SentinelNeeds, target: FenceTarget): Promise<vo
     const view = watch.silentMs() < FRESH_VIEW_MS ? watch.view() : undefined
     const leader = view?.leader
     const doubtful =
-      view?.paused === false &&
-      leader?.name !== instance.name &&
+      view !== undefined &&
+      isUnclaimed(view, instance.name) &&
       findPostmaster(target.dataDirectory) !== undefined &&
       (await acceptsWrites(needs))
     const now = doubtful ? (leader?.createRevision ?? 'nobody') : ''
@@ -287,7 +302,7 @@ async function watchClaim(needs: SentinelNeeds, target: FenceTarget): Promise<vo
     }
     const reason = `${leader.name} leads, and this one still accepts writes`
     await fence(target, reason, log)
-    await tellLoss(needs, target, reason)
+    tellLoss(needs, target, reason)
   }
 }
 

@@ -41,7 +41,23 @@ export async function readWalEnd(
     '--start',
     redo,
   ).catch((error: unknown) => describeError(error))
-  const last = [...said.matchAll(/\b([0-9A-F]{1,8}\/[0-9A-F]{1,8})\b/gi)].at(-1)?.[1]
-  const end = parseLsn(last ?? '')
+  const segmentBytes = Number(/^Bytes per WAL segment:\s+(\d+)$/m.exec(control)?.[1])
+  const end = parseWalEnd(said, segmentBytes)
   return end === undefined ? undefined : { timeline: Number(timeline), lsn: String(end) }
+}
+
+/**
+ * From pg_waldump's last words, which name the last record and then why the next one is none.
+ * Undefined without them: it was killed, or failed otherwise, and the arguments that an error
+ * repeats hold where it began. The start of the last record would be too little to count.
+ */
+export function parseWalEnd(said: string, segmentBytes: number): bigint | undefined {
+  const why = /error in WAL record at [0-9A-F]+\/[0-9A-F]+: (.*)$/im.exec(said)?.[1] ?? ''
+  const lsn = [...why.matchAll(/\b(?:at|LSN) ([0-9A-F]+\/[0-9A-F]+)/gi)].at(-1)?.[1]
+  if (lsn !== undefined) return parseLsn(lsn)
+  // A page that is none; the other position in such a line is of the segment's former life.
+  const page = /segment [0-9A-F]{8}([0-9A-F]{8})([0-9A-F]{8}), offset ([0-9]+)/i.exec(why)
+  if (page === null || !Number.isSafeInteger(segmentBytes)) return undefined
+  const [log, segment] = [BigInt(`0x${page[1]}`), BigInt(`0x${page[2]}`)]
+  return (log << 32n) + segment * BigInt(segmentBytes) + BigInt(page[3] ?? '')
 }

@@ -17,8 +17,9 @@
 //
 // ask_shortly: before the synchronous replica takes the lead, it asks the former leader how far it
 // came, and waits 2 s when that host is gone so far that it does not even refuse. In synchronous
-// mode the answer changes nothing: nobody else may lead. In asynchronous mode the most advanced
-// replica is looked for, and the 2 s stay.
+// mode the answer changes nothing: nobody else may lead. All other questions keep their 2 s: a
+// leader asks whether its candidate is well, and would refuse a switchover to one that is slow; in
+// asynchronous mode the most advanced replica is looked for.
 //
 // look_sooner: Patroni looks once a second whether a PostgreSQL that it starts is up. The first
 // look comes after 5 ms, too early for any, so each start costs a second: decision 007.
@@ -99,9 +100,15 @@ def ask_shortly():
     class Hurried(PatroniRequest):
         def __call__(self, member, *args, **kwargs):
             asks_status = kwargs.get('timeout') == 2 and kwargs.get('retries') == 0
-            if asks_status and self.ha.is_synchronous_mode():
+            if asks_status and self.asks_former_leader(member):
                 kwargs['timeout'] = ask_s
             return super().__call__(member, *args, **kwargs)
+
+        def asks_former_leader(self, member):
+            ha = self.ha
+            if ha.cluster is None or ha.is_leader() or not ha.is_synchronous_mode():
+                return False
+            return member.name == ha.cluster.sync.leader
 
     def __init__(self, patroni):
         made(self, patroni)

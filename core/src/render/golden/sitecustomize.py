@@ -71,9 +71,15 @@ def ask_shortly():
     class Hurried(PatroniRequest):
         def __call__(self, member, *args, **kwargs):
             asks_status = kwargs.get('timeout') == 2 and kwargs.get('retries') == 0
-            if asks_status and self.ha.is_synchronous_mode():
+            if asks_status and self.asks_former_leader(member):
                 kwargs['timeout'] = ask_s
             return super().__call__(member, *args, **kwargs)
+
+        def asks_former_leader(self, member):
+            ha = self.ha
+            if ha.cluster is None or ha.is_leader() or not ha.is_synchronous_mode():
+                return False
+            return member.name == ha.cluster.sync.leader
 
     def __init__(self, patroni):
         made(self, patroni)

@@ -1,0 +1,120 @@
+// Goal: a host is silent when it is not heard, or says so of us, and not while it answers. Method:
+// real datagrams between addresses of this machine, the other host's written by the test.
+import assert from 'node:assert/strict'
+import { createSocket } from 'node:dgram'
+import { after, before, test } from 'node:test'
+import type { WatchedCluster } from '@howdah/core/host-spec.ts'
+import { pino } from 'pino'
+import { until } from '../testing/until.ts'
+import {
+  type ClusterHearing,
+  decodeBeat,
+  encodeBeat,
+  HEARTBEAT_PORT,
+  type Heartbeats,
+  startHeartbeats,
+} from './heartbeats.ts'
+
+const KEY = 'k'.repeat(32)
+const OWN = '127.61.5.1'
+const OTHER = '127.61.5.2'
+const stop = new AbortController()
+const socket = createSocket('udp4')
+const heard: Record<string, number>[] = []
+let heartbeats: Heartbeats
+let hearing: ClusterHearing
+let sequence = 0
+
+function beat(silent: Record<string, number>): void {
+  sequence += 1
+  const datagram = encodeBeat(KEY, { cluster: 'clu_h', from: 'other', sequence, silent })
+  socket.send(datagram, HEARTBEAT_PORT, OWN)
+}
+
+before(async () => {
+  socket.on('message', (datagram) => {
+    const decoded = decodeBeat(() => KEY, datagram)
+    if (decoded !== undefined) heard.push(decoded.silent)
+  })
+  await new Promise<void>((resolve) => socket.bind(HEARTBEAT_PORT, OTHER, resolve))
+  heartbeats = startHeartbeats('own', pino({ level: 'silent' }), stop.signal)
+  hearing = heartbeats.join({
+    id: 'clu_h',
+    heartbeatKey: KEY,
+    peers: [
+      { hostId: 'own', address: OWN },
+      { hostId: 'other', address: OTHER },
+    ],
+  } as unknown as WatchedCluster)
+})
+
+after(async () => {
+  stop.abort()
+  await heartbeats.done
+  socket.close()
+})
+
+/** The other host beats until it is heard. */
+async function hear(silent: Record<string, number>, holds: (silentMs: number) => boolean) {
+  const observe = () => {
+    beat(silent)
+    return { silentMs: hearing.silentMs('other'), heardCount: hearing.heardCount() }
+  }
+  await until(
+    'the beat to be heard',
+    observe,
+    (seen) => seen.heardCount === 1 && holds(seen.silentMs),
+  )
+}
+
+test('a host that beats is heard, and one that hears us not says so', async () => {
+  await hear({}, (ms) => ms < 1000)
+  await hear({ own: 60_000 }, (ms) => ms >= 60_000)
+})
+
+test('a host that is deaf for beats only, and answers, is not silent', async () => {
+  await hear({ own: 60_000 }, (ms) => ms >= 60_000)
+  hearing.noteAlive('other')
+  // Its next beats say the same, and are newer than its answer.
+  for (let beats = 0; beats < 3; beats += 1) {
+    beat({ own: 60_000 + beats })
+    const before = heard.length
+    await until(
+      'a beat of our own',
+      () => heard.length,
+      (count) => count > before,
+    )
+    assert.ok(hearing.silentMs('other') < 20_000, `${hearing.silentMs('other')} ms`)
+  }
+})
+
+test('a host that only answers is silent again when it answers no more', async () => {
+  hearing.noteAlive('other')
+  const silentMs = () => hearing.silentMs('other')
+  await until('silence', silentMs, (ms) => ms > 500)
+  await until(
+    'word of it to others',
+    () => heard.at(-1)?.['other'] ?? 0,
+    (ms) => ms > 500,
+  )
+})
+
+test('a beat under another key, or none at all, is nobody’s', () => {
+  const sent = { cluster: 'clu_h', from: 'other', sequence: 1, silent: {} }
+  assert.deepEqual(
+    decodeBeat(() => KEY, encodeBeat(KEY, sent)),
+    sent,
+  )
+  assert.equal(
+    decodeBeat(() => KEY, encodeBeat('other', sent)),
+    undefined,
+  )
+  assert.equal(
+    decodeBeat(() => undefined, encodeBeat(KEY, sent)),
+    undefined,
+  )
+  assert.equal(
+    decodeBeat(() => KEY, Buffer.from('{}')),
+    undefined,
+  )
+})

@@ -1,0 +1,43 @@
+// Goal: a patch changes what it says and no more. Method: Python loads the module as Patroni's
+// process does, and Patroni's own classes are asked; only what they would send is caught.
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { promisify } from 'node:util'
+import { PATCHES_FILE, PATRONI_PATCHES } from './patroni-patches.ts'
+
+/** Prints, per line, how long Patroni waits for a status: who asks, in which mode, whom. */
+const ASK = `
+from types import SimpleNamespace as Some
+from unittest.mock import MagicMock
+from patroni.dcs import SyncState
+from patroni.ha import Ha
+from patroni.request import PatroniRequest
+
+waited = []
+PatroniRequest.request = lambda self, *args, **kwargs: waited.append(kwargs['timeout'])
+
+def ask(whom, synchronous=True, leads=False, known=True):
+    ha = Ha(MagicMock(request=PatroniRequest({})))
+    sync = SyncState(1, 'former', 'me,candidate')
+    ha.cluster = Some(sync=sync) if known else None
+    ha.is_synchronous_mode = lambda: synchronous
+    ha.is_leader = lambda: leads
+    ha.fetch_node_status(Some(name=whom, api_url='https://127.0.0.1:1/patroni'))
+    return waited.pop()
+
+print(ask('former'), ask('candidate'), ask('former', leads=True), ask('candidate', leads=True),
+      ask('former', synchronous=False), ask('former', known=False))
+`
+
+test('only the former leader is asked shortly, and only by who may follow it', async (t) => {
+  const directory = await mkdtemp('/tmp/hwd-')
+  t.after(() => rm(directory, { recursive: true, force: true }))
+  await writeFile(join(directory, PATCHES_FILE), PATRONI_PATCHES)
+  const env = { PATH: '/usr/bin', PYTHONPATH: directory, PYTHONDONTWRITEBYTECODE: '1' }
+  const asked = await promisify(execFile)('/usr/bin/python3', ['-c', ASK], { env })
+  assert.equal(asked.stderr.includes('howdah:'), false, asked.stderr)
+  assert.equal(asked.stdout.trim(), '0.2 2 2 2 2 2')
+})
