@@ -54,6 +54,8 @@ export const PatroniStatus = Type.Object({
    */
   walPosition: Type.Union([Type.String({ pattern: '^[0-9]{1,20}$' }), Type.Null()]),
   pendingRestart: Type.Boolean(),
+  /** Patroni's `pause`, as this member knows it from the dcs. */
+  paused: Type.Optional(Type.Boolean()),
   serverVersion: Type.Union([Type.Integer(), Type.Null()]),
   /** Names of streaming replicas that the leader sees, with PostgreSQL's sync_state. */
   replicas: Type.Array(
