@@ -45,6 +45,12 @@ const WELL: ReadinessInput = {
 
 const failing: [string, Partial<ReadinessInput>, string, RegExp][] = [
   ['nobody leads', { instances: [SYNC, REPLICA] }, 'leader', /^no instance leads$/],
+  [
+    'the leader has stopped',
+    { instances: [instance('a-1', { role: 'leader', state: 'stopped' }), SYNC] },
+    'leader',
+    /^no instance leads$/,
+  ],
   ['no sync replica', { instances: [LEADER, REPLICA] }, 'candidate', /^no synchronous replica/],
   ['alone', { durability: 'async', instances: [LEADER] }, 'candidate', /^no replica streams$/],
   [

@@ -1,7 +1,12 @@
 // Owns the verdict on whether a failover would work now: every reason that speaks against it, with
 // its fix.
 
-import { isFollowing, type ObservedGateway, type ObservedInstance } from './cluster-health.ts'
+import {
+  isFollowing,
+  isLeading,
+  type ObservedGateway,
+  type ObservedInstance,
+} from './cluster-health.ts'
 import type { Durability, Readiness } from './contract/clusters.ts'
 
 export interface ReadinessInput {
@@ -33,7 +38,7 @@ export function judgeReadiness(input: ReadinessInput): Readiness {
 }
 
 function instanceChecks({ instances, durability, lagBytesMax }: ReadinessInput): Check[] {
-  const leader = instances.find(({ patroni }) => patroni?.role === 'leader')
+  const leader = instances.find(isLeading)
   const following = instances.filter(isFollowing)
   const sync = following.filter(({ patroni }) => patroni?.role === 'sync-replica')
   const eligible = durability === 'async' ? following : sync
