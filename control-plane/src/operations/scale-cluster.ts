@@ -120,14 +120,9 @@ async function removeInstance(
   // Asked for each of them: those before it took minutes, in which the leader may have died.
   await handOverIfLeaving(step, leaving)
   await drain(step, name, true)
-  const host = (await hostsById(database)).get(row.host_id)
-  if (host?.online === true) {
-    await stopReplica(step, row)
-    await removeTraces(step, row)
-  } else {
-    await refuseAlive(step, row)
-    await step.say(`${host?.name} is away: what ${name} left is in ${HOST_LAYOUT.data}/${row.id}`)
-  }
+  const ended = await stopReplica(step, row)
+  if (ended === 'stopped') await removeTraces(step, row)
+  else await step.say(`its host is away, and keeps ${HOST_LAYOUT.data}/${row.id} of ${name}`)
   await database.transaction(async (tx) => {
     await releaseInstancePorts(tx, row.id)
     await deleteSecrets(tx, row.id)
@@ -136,6 +131,7 @@ async function removeInstance(
   })
   const left = (await findCluster(database, clusterId))?.spec.instances
   await step.say(`${name} is removed; ${left ?? 0} instances are wanted`)
+  step.faults.at(`scale-cluster/remove-instances:${name}`)
 }
 
 async function setRunning(step: StepContext, row: InstanceRow, running: boolean): Promise<void> {
@@ -145,18 +141,29 @@ async function setRunning(step: StepContext, row: InstanceRow, running: boolean)
   })
 }
 
-/** Throws, and has it started again, unless it is certain that it did not lead before it ended. */
-async function stopReplica(step: StepContext, row: InstanceRow): Promise<void> {
+/**
+ * Throws, and has it started again, unless it is certain that it did not lead before it ended.
+ * `away`: its host will stop it when it is back.
+ */
+async function stopReplica(step: StepContext, row: InstanceRow): Promise<'stopped' | 'away'> {
   const before = await askReign(step)
   refuseWhoLed(row.name, before, before)
   try {
     await setRunning(step, row, false)
-    await step.until([`report:${row.host_id}`], STOP_TIMEOUT_MS, async () => {
+    const ended = await step.until([`report:${row.host_id}`], STOP_TIMEOUT_MS, async () => {
       const host = (await hostsById(step.database)).get(row.host_id)
       await step.say(`stops ${row.name}`)
-      return host !== undefined && host.applied_revision >= host.desired_revision ? true : undefined
+      if (host?.online !== true) return 'away'
+      return host.applied_revision >= host.desired_revision ? 'stopped' : undefined
     })
-    refuseWhoLed(row.name, before, await askReign(step))
+    const after = await askReign(step)
+    refuseWhoLed(row.name, before, after)
+    // It could still become the leader: only the agent of its host is away.
+    if (ended === 'away' && after.streaming.includes(row.name)) {
+      const said = `${row.name} streams, but the agent of its host is away: bring that back`
+      throw new HowdahError('wrong-state', said)
+    }
+    return ended
   } catch (error) {
     await setRunning(step, row, true)
     throw error
@@ -175,14 +182,6 @@ export function refuseWhoLed(
   if (before.leader === name) throw new HowdahError('wrong-state', `${name} leads by now`)
   if (after.leader === before.leader && after.timeline === before.timeline) return
   const said = `the leader changed while ${name} was stopped, so its data is kept`
-  throw new HowdahError('wrong-state', said)
-}
-
-/** Nobody can stop it: on a host whose agent alone is away it could still become the leader. */
-async function refuseAlive(step: StepContext, row: InstanceRow): Promise<void> {
-  const { streaming } = await askReign(step)
-  if (!streaming.includes(row.name)) return
-  const said = `${row.name} streams, but the agent of its host is not heard of: bring that back`
   throw new HowdahError('wrong-state', said)
 }
 
