@@ -26,7 +26,7 @@ export function clusterHealth(
   instances: readonly ObservedInstance[],
   gateways: readonly ObservedGateway[],
 ): Health {
-  const leader = instances.find(({ patroni }) => patroni?.role === 'leader' && isRunning(patroni))
+  const leader = instances.find(isLeading)
   if (leader === undefined) return { state: 'failed', message: 'no instance leads' }
   const ready = gateways.filter((gateway) => gateway.ready)
   if (ready.length === 0) return { state: 'failed', message: 'no gateway is ready' }
@@ -43,6 +43,11 @@ export function clusterHealth(
 
 function isRunning(patroni: PatroniStatus): boolean {
   return patroni.state === 'running' || patroni.state === 'streaming'
+}
+
+/** One that stopped or starts keeps its role in Patroni's answers. */
+export function isLeading({ patroni }: ObservedInstance): boolean {
+  return patroni?.role === 'leader' && isRunning(patroni)
 }
 
 export function isFollowing({ patroni }: ObservedInstance): boolean {

@@ -10,7 +10,10 @@ function near(event: GuardEvent, change: GuardEvent): boolean {
   return Math.abs(Date.parse(event.at) - Date.parse(change.at)) <= SAME_CHANGE_MS
 }
 
-/** The changes of leader, the newest first. `events` in any order. */
+/**
+ * The changes of leader, the newest first. `events` in any order; `durability` is for those that do
+ * not say what it was then.
+ */
 export function summarizeFailovers(
   events: readonly GuardEvent[],
   durability: Durability,
@@ -47,6 +50,12 @@ function toFailover(
   const end = events.find(
     (event) => event.kind === 'wal-end-read' && event.instance === first.from && near(event, first),
   )
+  // Whoever leads now was chosen although it was not synchronous: durability promises nothing.
+  const accepted = events.find(
+    (event) =>
+      event.kind === 'loss-accepted' && event.instance === first.instance && near(event, first),
+  )
+  const durabilityThen = reports.find((report) => report.durability !== undefined)?.durability
   const planned = reports.some((report) => report.planned === true)
   const start = reports.find((report) => report.lsn !== undefined)
   return {
@@ -54,15 +63,20 @@ function toFailover(
     from: first.from ?? '',
     to: first.instance,
     planned,
-    reason: planned ? 'asked for' : (lost?.message ?? 'found by Patroni'),
+    reason: planned ? 'asked for' : (lost?.message ?? accepted?.message ?? 'found by Patroni'),
     gap_ms: Math.max(...reports.map((report) => report.gapMs ?? 0)),
     gateways: reports.map((report) => report.gateway ?? ''),
-    receipt: receiptOf(planned, durability, start?.lsn, end?.lsn),
+    receipt: receiptOf(
+      planned,
+      accepted === undefined ? (durabilityThen ?? durability) : 'async',
+      start?.lsn,
+      end?.lsn,
+    ),
   }
 }
 
 /** What could be missing after a change of leader: an upper bound, or a plain "not known yet". */
-export function receiptOf(
+function receiptOf(
   planned: boolean,
   durability: Durability,
   newTimelineLsn: string | undefined,

@@ -1,6 +1,7 @@
 // Owns what control plane and agents say to each other: JSON over mTLS, agents always call. Both
 // sides parse with these schemas, because each treats the other's input as hostile.
 import { type Static, Type } from 'typebox'
+import { Durability } from './contract/clusters.ts'
 import { HostSpec, PROGRAMS, RelativePath } from './host-spec.ts'
 
 /**
@@ -54,6 +55,8 @@ export const PatroniStatus = Type.Object({
    */
   walPosition: Type.Union([Type.String({ pattern: '^[0-9]{1,20}$' }), Type.Null()]),
   pendingRestart: Type.Boolean(),
+  /** Patroni's `pause`, as this member knows it from the dcs. */
+  paused: Type.Optional(Type.Boolean()),
   serverVersion: Type.Union([Type.Integer(), Type.Null()]),
   /** Names of streaming replicas that the leader sees, with PostgreSQL's sync_state. */
   replicas: Type.Array(
@@ -420,6 +423,8 @@ export const GuardEvent = Type.Object({
     'leader-changed',
     /** How far the WAL of a fenced instance goes, read from its disk. */
     'wal-end-read',
+    /** A failover was asked for to an instance that may lack acknowledged commits. */
+    'loss-accepted',
   ]),
   /** The instance that it is about: the lost one, the new leader, the fenced one. */
   instance: Type.String({ maxLength: 64 }),
@@ -430,6 +435,8 @@ export const GuardEvent = Type.Object({
    */
   gapMs: Type.Optional(Type.Integer({ minimum: 0 })),
   planned: Type.Optional(Type.Boolean()),
+  /** The cluster's when it happened; added by the control plane where an agent does not say it. */
+  durability: Type.Optional(Durability),
   from: Type.Optional(Type.String({ maxLength: 64 })),
   gateway: Type.Optional(Type.String({ maxLength: 64 })),
   /** leader-changed: where the new timeline began; wal-end-read: the end of the old one. */

@@ -1,14 +1,19 @@
 // Owns the verdict on whether a failover would work now: every reason that speaks against it, with
 // its fix.
 
-import { isFollowing, type ObservedGateway, type ObservedInstance } from './cluster-health.ts'
+import {
+  isFollowing,
+  isLeading,
+  type ObservedGateway,
+  type ObservedInstance,
+} from './cluster-health.ts'
 import type { Durability, Readiness } from './contract/clusters.ts'
 
 export interface ReadinessInput {
   durability: Durability
   instances: readonly ObservedInstance[]
   gateways: readonly ObservedGateway[]
-  dcsMembers: readonly { name: string; ready: boolean }[]
+  dcsMembers: readonly { name: string; ready: boolean; withLeader: boolean }[]
   /** Hosts of the cluster whose agents are not heard. */
   silentHosts: readonly string[]
   maintenance: boolean
@@ -27,18 +32,13 @@ export function judgeReadiness(input: ReadinessInput): Readiness {
     dcsCheck(input),
     gatewayCheck(input),
     agentCheck(input),
-    check(
-      'maintenance',
-      !input.maintenance,
-      input.maintenance ? 'the cluster is paused: nothing fails over by itself' : 'not paused',
-      'howdah cluster resume NAME',
-    ),
+    pauseCheck(input),
   ]
   return { ready: checks.every(({ ok }) => ok), checks }
 }
 
 function instanceChecks({ instances, durability, lagBytesMax }: ReadinessInput): Check[] {
-  const leader = instances.find(({ patroni }) => patroni?.role === 'leader')
+  const leader = instances.find(isLeading)
   const following = instances.filter(isFollowing)
   const sync = following.filter(({ patroni }) => patroni?.role === 'sync-replica')
   const eligible = durability === 'async' ? following : sync
@@ -72,16 +72,38 @@ function instanceChecks({ instances, durability, lagBytesMax }: ReadinessInput):
   ]
 }
 
+/** A member on the leader's host does not count: the failover is needed when that host is gone. */
 function dcsCheck({ dcsMembers }: ReadinessInput): Check {
+  const majority = Math.floor(dcsMembers.length / 2) + 1
   const ready = dcsMembers.filter((member) => member.ready)
-  const spare = ready.length > Math.floor(dcsMembers.length / 2)
+  const elsewhere = ready.filter((member) => !member.withLeader)
   const away = dcsMembers.filter((member) => !member.ready).map(({ name }) => name)
-  const said = `${ready.length} of ${dcsMembers.length} dcs members are healthy`
+  const survives = elsewhere.length >= majority
+  const said = [
+    `${ready.length} of ${dcsMembers.length} dcs members are healthy`,
+    ...(away.length === 0 ? [] : [`${away.join(', ')} not`]),
+    ...(survives ? [] : [`only ${elsewhere.length} outside the leader's host, ${majority} needed`]),
+  ]
   return check(
     'dcs',
-    spare,
-    away.length === 0 ? said : `${said}; ${away.join(', ')} not`,
-    'howdah host list: bring the hosts of the dcs back',
+    survives,
+    said.join('; '),
+    away.length > 0
+      ? 'howdah host list: bring the hosts of the dcs back'
+      : 'a dcs of three members on three hosts survives the loss of any one of them',
+  )
+}
+
+/** What the members say counts, too: a pause goes on until each has read that it is over. */
+function pauseCheck({ maintenance, instances }: ReadinessInput): Check {
+  const paused = instances.filter(({ patroni }) => patroni?.paused === true)
+  const ok = !maintenance && paused.length === 0
+  const who = maintenance ? 'the cluster is' : `${paused.map(({ name }) => name).join(', ')} still`
+  return check(
+    'maintenance',
+    ok,
+    ok ? 'not paused' : `${who} paused: nothing fails over by itself`,
+    'howdah cluster resume NAME',
   )
 }
 

@@ -1,7 +1,8 @@
 // What clients of the pooled endpoints notice of planned work: nothing but a wait. Switchover,
 // restart, scaling and parameters run under sixteen writers and readers, and not one transaction
-// fails.
+// fails. And what planned work does when a host is lost meanwhile: no acknowledged row is.
 import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -11,10 +12,14 @@ import type {
   OperationAccepted,
   SwitchoverPlan,
 } from '@howdah/core/contract/clusters.ts'
+import type { Host } from '@howdah/core/contract/hosts.ts'
 import type { Operation } from '@howdah/core/contract/operations.ts'
 import type { Problem } from '@howdah/core/contract/resource.ts'
 import { connect, sql, type TestCluster } from '../harness/cluster.ts'
-import { startPlatform, type TestPlatform } from '../harness/platform.ts'
+import { arm } from '../harness/crash.ts'
+import { commandPlatformService, hostProcesses, loseHost } from '../harness/host.ts'
+import { LONG } from '../harness/long.ts'
+import { explainFailures, startPlatform, type TestPlatform } from '../harness/platform.ts'
 import { until } from '../harness/until.ts'
 
 const OPERATION_TIMEOUT_MS = 240_000
@@ -34,6 +39,8 @@ before(async () => {
 after(async () => {
   await platform?.stop()
 })
+
+explainFailures(() => platform)
 
 interface Load extends AsyncDisposable {
   /** Ends the clients; every error that any of them saw, and how many transactions went through. */
@@ -245,8 +252,28 @@ test('a paused cluster is left alone, and says that it is', async () => {
   const seen = await shown()
   assert.equal(seen.readiness.ready, false)
   assert.equal((await act('switchover')).status, 409)
-  await finish(await act('resume', undefined))
+  const resumed = await finish(await act('resume', undefined))
+  assert.equal(resumed.state, 'succeeded', JSON.stringify(resumed.error))
   assert.equal((await shown()).readiness.ready, true)
+})
+
+test('a pause in which the leader died ends when it is told to', async () => {
+  await finish(await act('pause', undefined))
+  const leader = (await shown()).instances.find(({ role }) => role === 'leader')
+  const postmaster = hostProcesses(platform, leader?.host ?? '').find(
+    ({ argv }) => argv[0]?.endsWith('/postgres') && argv.includes('-D'),
+  )
+  process.kill(postmaster?.pid ?? Number.NaN, 'SIGKILL')
+  await until('nobody to lead', 30_000, async () => {
+    const { state, message } = await shown()
+    return state === 'failed' ? { value: true } : { seen: message }
+  })
+  const resumed = await finish(await act('resume', undefined))
+  assert.equal(resumed.state, 'succeeded', JSON.stringify(resumed.error))
+  await until('the cluster to be ready', 60_000, async () => {
+    const { readiness } = await shown()
+    return readiness.ready ? { value: true } : { seen: JSON.stringify(readiness) }
+  })
 })
 
 test('a failover that could lose acknowledged data wants to be told so', async () => {
@@ -271,4 +298,71 @@ test('a game day wants to be told twice, then loses nothing and keeps its report
   const report = reply.body.data[0]?.report
   assert.equal(report?.rounds.length, faults.length)
   assert.equal(report?.lost, 0)
+})
+
+async function succeed(reply: { status: number; body: OperationAccepted }): Promise<Operation> {
+  const operation = await finish(reply)
+  assert.equal(operation.state, 'succeeded', JSON.stringify(operation.error))
+  return operation
+}
+
+/** Acknowledged by whoever leads now. */
+async function note(line: string): Promise<void> {
+  await until(`the row ${line}`, 90_000, async () => {
+    await sql({ cluster }, 'insert into note values ($1) on conflict do nothing', [line])
+    return { value: true }
+  })
+}
+
+async function notes(): Promise<string[]> {
+  const rows = await sql<{ line: string }>({ cluster }, 'select line from note order by line')
+  return rows.map(({ line }) => line)
+}
+
+test('a leader that dies between two removals costs no acknowledged row', LONG, async () => {
+  await sql({ cluster }, 'create table note (line text primary key)')
+  const { instances } = await shown()
+  const lost = instances.find(({ role }) => role === 'leader')
+  const first = instances.find(({ role }) => role === 'replica')?.name ?? ''
+  const second = instances.find(({ role }) => role === 'sync-replica')?.name ?? ''
+  await arm(platform, `scale-cluster/remove-instances:${first}`)
+  const scaling = await act('scale', { instances: 1, remove: [first, second] })
+  assert.equal(scaling.status, 202, JSON.stringify(scaling.body))
+  await until(`${first} to be removed`, 60_000, () =>
+    existsSync(platform.faultFile) ? { seen: 'not yet' } : { value: true },
+  )
+  await loseHost(platform, lost?.host ?? '')
+  await note('after the loss')
+  const operation = await platform.waitOperation(scaling.body.operation.id, OPERATION_TIMEOUT_MS)
+  assert.equal(operation.state, 'failed')
+  assert.match(operation.error?.detail ?? '', new RegExp(`^${lost?.name} `))
+  await note('after the refusal')
+  await until(`${second} to lead, and the other host to be away`, 60_000, async () => {
+    const seen = (await shown()).instances.map(({ name, role }) => `${name} ${role}`).sort()
+    const expected = [`${second} leader`, `${lost?.name} unknown`].sort()
+    return seen.join() === expected.join() ? { value: true } : { seen: seen.join() }
+  })
+})
+
+test('with a host lost a cluster grows, fails over, and gets a replacement', LONG, async () => {
+  const lost = (await shown()).instances.find(({ role }) => role === 'unknown')
+  await succeed(await act('scale', { instances: 3 }))
+  const candidate = (await shown()).instances.find(({ role }) => role === 'sync-replica')?.name
+  await succeed(await act('failover', { to: candidate }))
+  assert.equal(leaderOf(await shown()), candidate)
+  await succeed(await act('scale', { instances: 2, remove: [lost?.name ?? ''] }))
+  const { instances } = await shown()
+  assert.equal(instances.length, 2)
+  assert.equal(
+    instances.some(({ name }) => name === lost?.name),
+    false,
+  )
+  assert.deepEqual(await notes(), ['after the loss', 'after the refusal'])
+  await commandPlatformService(platform, lost?.host ?? '', '-u')
+  await until('the host to stop what it no longer has', 60_000, async () => {
+    const { body } = await platform.api<Host>('GET', `/v1/hosts/${lost?.host}`)
+    const names = body.services.map(({ name }) => name)
+    const stopped = body.state === 'online' && !names.includes(`patroni-${lost?.id}`)
+    return stopped ? { value: true } : { seen: `${body.state} ${names}` }
+  })
 })

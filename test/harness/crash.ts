@@ -73,8 +73,11 @@ export async function submit<Reply>(
   })
 }
 
-/** Renamed into place: the control plane would not recognize half a point, and then never die. */
-async function arm(platform: TestPlatform, point: string): Promise<void> {
+/**
+ * The control plane will die there. Renamed into place: the control plane would not recognize half
+ * a point, and then never die.
+ */
+export async function arm(platform: TestPlatform, point: string): Promise<void> {
   const temporary = `${platform.faultFile}.new`
   await writeFile(temporary, point)
   await rename(temporary, platform.faultFile)

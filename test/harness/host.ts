@@ -77,6 +77,12 @@ export async function commandHostService(
 
 /** All processes of the host end at once, as when the power goes; then its scan process starts. */
 export async function rebootHost(platform: TestPlatform, host: string): Promise<void> {
+  await loseHost(platform, host)
+  await commandPlatformService(platform, host, '-u')
+}
+
+/** All processes of the host end at once, and nothing starts them again. */
+export async function loseHost(platform: TestPlatform, host: string): Promise<void> {
   // Not again by itself: what is killed must all be gone before the host is up.
   await commandPlatformService(platform, host, '-O')
   await until(`the processes of ${host} to be gone`, BACK_TIMEOUT_MS, () => {
@@ -86,7 +92,6 @@ export async function rebootHost(platform: TestPlatform, host: string): Promise<
     for (const { pid } of left) killIfThere(pid)
     return left.length === 0 ? { value: true } : { seen: `${left.length} processes` }
   })
-  await commandPlatformService(platform, host, '-u')
 }
 
 function killIfThere(pid: number): void {

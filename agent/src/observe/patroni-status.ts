@@ -29,6 +29,7 @@ export function parsePatroniStatus(reply: unknown): PatroniStatus {
     timeline: toInteger(fields['timeline']),
     walPosition: toInteger(position)?.toString() ?? null,
     pendingRestart: fields['pending_restart'] === true,
+    paused: fields['pause'] === true,
     serverVersion: toInteger(fields['server_version']),
     replicas: toReplicas(fields['replication']),
   }

@@ -173,8 +173,9 @@ function toInstance(
 /** `available` in the database means "should be working"; what is shown is what is observed. */
 export async function showClusters(db: Queryable, rows: readonly ClusterRow[]): Promise<Cluster[]> {
   const hosts = await hostsById(db)
-  const dcsMembers = (await readDcs(db)).members.map((member) => ({
+  const members = (await readDcs(db)).members.map((member) => ({
     name: member.name,
+    hostId: member.host_id,
     ready: serviceOf(hosts.get(member.host_id), 'etcd')?.ready === true,
   }))
   const shown: Cluster[] = []
@@ -208,7 +209,11 @@ export async function showClusters(db: Queryable, rows: readonly ClusterRow[]): 
         durability: row.spec.durability,
         instances: observed,
         gateways: observedGateways,
-        dcsMembers,
+        dcsMembers: members.map(({ name, ready, hostId }) => ({
+          name,
+          ready,
+          withLeader: hostId === leader?.host_id,
+        })),
         silentHosts: silentHosts(hosts, [...instances, ...gateways]),
         maintenance: row.spec.maintenance,
         lagBytesMax: CANDIDATE_LAG_BYTES_MAX,

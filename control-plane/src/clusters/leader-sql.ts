@@ -1,7 +1,7 @@
 // Owns SQL on a cluster's leader: an agent runs it over the unix socket, so no password and no port
 // of the platform is involved. The leader may move at any moment; the agent refuses when it is not
 // one any more.
-import { HowdahError } from '@howdah/core/errors.ts'
+import { describeError, HowdahError } from '@howdah/core/errors.ts'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 import type { TaskAction, TaskResult } from '@howdah/core/protocol.ts'
 import { PLATFORM_ROLES } from '@howdah/core/render/model.ts'
@@ -113,6 +113,46 @@ export async function runOnLeader<Row = Record<string, unknown>>(
       return undefined
     }
     throw new HowdahError('database-refused', result.error)
+  })
+}
+
+export interface Reign {
+  leader: string
+  timeline: string
+  /** Names of the replicas that stream from it. */
+  streaming: string[]
+}
+
+const REIGN = `select substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) as timeline,
+  (select string_agg(application_name, ',') from pg_stat_replication
+   where state = 'streaming') as streaming`
+
+/**
+ * Who leads, as the leader itself says now. Reports cannot tell: a host that has just died has one
+ * of up to 30 s ago, in which it leads.
+ */
+export async function askReign(step: StepContext): Promise<Reign> {
+  return step.until([], LEADER_TIMEOUT_MS, async () => {
+    const leader = await findLeader(step, step.clusterId)
+    if (leader === undefined) {
+      await step.say('waits for a leader')
+      return undefined
+    }
+    const { name } = leader.instance
+    const result = await askAgent(step, {
+      hostId: leader.host.id,
+      operationId: step.operationId,
+      timeoutMs: QUERY_TIMEOUT_MS,
+      action: sqlAction(leader, 'postgres', [statement(REIGN)]),
+    }).catch((error: unknown) => ({ ok: false as const, error: describeError(error) }))
+    if (!result.ok) {
+      await step.say(`${name} does not answer as the leader: ${result.error}`)
+      return undefined
+    }
+    const [row] = rowsOf<{ timeline: string; streaming: string | null }>(result, 0)
+    if (row === undefined) throw new Error('BUG: a select without from has one row')
+    const streaming = row.streaming?.split(',') ?? []
+    return { leader: name, timeline: row.timeline, streaming }
   })
 }
 

@@ -24,7 +24,7 @@ import { refuseUnstorableText } from '../api/validation.ts'
 import { type Authority, signRequest } from '../certificates.ts'
 import { notifyChange } from '../changes.ts'
 import type { Queryable } from '../database.ts'
-import { isClusterOnHost } from '../db/clusters.ts'
+import { findCluster, isClusterOnHost } from '../db/clusters.ts'
 import { addEvent } from '../db/events.ts'
 import { insertGuardEvent } from '../db/guard-events.ts'
 import {
@@ -214,7 +214,10 @@ async function report(
 /** Only of clusters that have something on this host: a host cannot tell stories about others. */
 async function storeGuardEvent(tx: Queryable, host: HostRow, event: GuardEvent): Promise<void> {
   if (!(await isClusterOnHost(tx, event.clusterId, host.id))) return
-  if (!(await insertGuardEvent(tx, host.id, event))) return
+  // A later change of the durability must not rewrite what this event says was lost.
+  const durability = (await findCluster(tx, event.clusterId))?.spec.durability
+  const complete = durability === undefined ? event : { durability, ...event }
+  if (!(await insertGuardEvent(tx, host.id, complete))) return
   await addEvent(tx, {
     kind: `guard.${event.kind}`,
     message: `${event.instance}: ${event.message}`,

@@ -255,31 +255,39 @@ async function preparePlatformRoles(step: StepContext): Promise<void> {
   await runOnLeader(step, 'template1', schema)
 }
 
+/**
+ * Until somebody leads and the others stream. `withoutAway`: but for those on hosts that are away,
+ * which no operation can bring back. `leaving`: nobody waits for those, as they are removed.
+ */
 export async function waitReplicas(
   step: StepContext,
   timeoutMs = REPLICAS_TIMEOUT_MS,
-  { withoutAway = false } = {},
+  { withoutAway = true, leaving = [] as readonly string[] } = {},
 ): Promise<void> {
   await step.until(await reportTopics(step), timeoutMs, async () => {
     const hosts = await hostsById(step.database)
     const cluster = await findCluster(step.database, step.clusterId)
-    const instances = (await listInstances(step.database, step.clusterId)).filter(
-      ({ host_id }) => !withoutAway || hosts.get(host_id)?.online === true,
-    )
+    const instances = await listInstances(step.database, step.clusterId)
+    const leader = leaderOf(hosts, instances)
+    const away = instances.filter(({ host_id }) => hosts.get(host_id)?.online !== true)
+    const ignored = [...leaving, ...(withoutAway ? away.map(({ name }) => name) : [])]
     const observed = observe(hosts, instances)
-    const following = observed.filter(isFollowing)
-    const replicas = instances.length - 1
-    const wantsSync = replicas > 0 && cluster?.spec.durability !== 'async'
-    const hasSync = following.some(({ patroni }) => patroni?.role === 'sync-replica')
-    const waiting = observed
-      .filter((instance) => !isFollowing(instance) && instance.patroni?.role !== 'leader')
-      .map(({ name, patroni }) => `${name} ${patroni?.state ?? 'is not up yet'}`)
-    const sync = wantsSync && !hasSync ? ', no sync replica yet' : ''
-    await step.say(
-      [`${following.length} of ${replicas} replicas stream${sync}`, ...waiting].join('; '),
+    const replicas = observed.filter(({ name }) => name !== leader?.name && !ignored.includes(name))
+    const waiting = replicas.filter((instance) => !isFollowing(instance))
+    const hasSync = observed.some(
+      (instance) => isFollowing(instance) && instance.patroni?.role === 'sync-replica',
     )
-    const complete = following.length === replicas && (!wantsSync || hasSync)
-    return complete ? true : undefined
+    const lacksSync = replicas.length > 0 && cluster?.spec.durability !== 'async' && !hasSync
+    const following = replicas.length - waiting.length
+    const sync = lacksSync ? ', no sync replica yet' : ''
+    await step.say(
+      [
+        ...(leader === undefined ? ['no instance leads'] : []),
+        `${following} of ${replicas.length} replicas stream${sync}`,
+        ...waiting.map(({ name, patroni }) => `${name} ${patroni?.state ?? 'is not up yet'}`),
+      ].join('; '),
+    )
+    return leader !== undefined && waiting.length === 0 && !lacksSync ? true : undefined
   })
 }
 

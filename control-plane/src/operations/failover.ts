@@ -1,8 +1,11 @@
 // Changes the leader when the present one cannot answer. Refuses when acknowledged data could be
 // lost, unless told that this is accepted; the loss receipt says afterwards what it was.
+import { randomUUID } from 'node:crypto'
 import { HowdahError } from '@howdah/core/errors.ts'
+import type { TaskResult } from '@howdah/core/protocol.ts'
 import { hostsById, leaderOf, observe, patroniOf } from '../clusters/cluster-view.ts'
 import { findCluster, type InstanceRow, listInstances } from '../db/clusters.ts'
+import { insertGuardEvent } from '../db/guard-events.ts'
 import type { HostRow } from '../db/hosts.ts'
 import { readSecrets } from '../db/secrets.ts'
 import { SECRET } from '../hosts/render-input.ts'
@@ -32,7 +35,13 @@ export const failover: OperationDefinition<FailoverInput> = {
   },
 }
 
-async function choose(step: StepContext, input: FailoverInput): Promise<string> {
+interface Chosen {
+  name: string
+  /** It has every acknowledged commit. */
+  safe: boolean
+}
+
+async function choose(step: StepContext, input: FailoverInput): Promise<Chosen> {
   const cluster = await findCluster(step.database, step.clusterId)
   const hosts = await hostsById(step.database)
   const rows = await listInstances(step.database, step.clusterId)
@@ -57,16 +66,61 @@ async function choose(step: StepContext, input: FailoverInput): Promise<string> 
     throw new HowdahError('wrong-state', `${said}; send accept_loss to go on`)
   }
   await step.say(`${best.name} shall lead${safe ? '' : ', a loss is accepted'}`)
-  return best.name
+  return { name: best.name, safe }
 }
 
-async function promote(step: StepContext, name: string): Promise<void> {
+async function promote(step: StepContext, { name, safe }: Chosen): Promise<void> {
   const rows = await listInstances(step.database, step.clusterId)
   const row = rows.find((candidate) => candidate.name === name) as InstanceRow
   const hosts = await hostsById(step.database)
+  // By a run of this step that died.
+  if (leaderOf(hosts, rows)?.name === name) return
   const host = hosts.get(row.host_id) as HostRow
+  // Before it is done: a control plane that dies here must not let the receipt claim too much.
+  if (!safe) await tellAcceptedLoss(step, row)
+  const answer = await askForFailover(step, row, host)
+  const topics = rows.map((instance) => `report:${instance.host_id}`)
+  await step.until(topics, NEW_LEADER_TIMEOUT_MS, async () => {
+    const now = await hostsById(step.database)
+    const leader = leaderOf(now, rows)
+    if (leader?.name === name) {
+      await step.say(`${name} leads`)
+      return true
+    }
+    if (answer.refusal !== '') throw new HowdahError('agent-refused', answer.refusal)
+    const state = patroniOf(now, row)?.state ?? 'is not heard of'
+    const said = leader === undefined ? `no leader yet; ${name} ${state}` : `${leader.name} leads`
+    await step.say([said, answer.said].filter((part) => part !== '').join('; '))
+    return undefined
+  })
+}
+
+/** The loss receipt reads it: what this instance lacks may have been acknowledged. */
+async function tellAcceptedLoss(step: StepContext, row: InstanceRow): Promise<void> {
+  await step.database.transaction((tx) =>
+    insertGuardEvent(tx, row.host_id, {
+      id: randomUUID(),
+      clusterId: step.clusterId,
+      at: new Date().toISOString(),
+      kind: 'loss-accepted',
+      instance: row.name,
+      message: 'asked for, with a loss accepted',
+    }),
+  )
+}
+
+interface Answer {
+  /** Patroni will not do it, and why. */
+  refusal: string
+  /** Patroni does not know how it ends; reports will tell. */
+  said: string
+}
+
+/** Asked at the candidate: the leader's own Patroni is the one that may not answer. */
+async function askForFailover(step: StepContext, row: InstanceRow, host: HostRow): Promise<Answer> {
+  const answer: Answer = { refusal: '', said: '' }
   const secrets = await readSecrets(step.database, step.sealer, step.clusterId)
-  // Asked at the candidate: the leader's own Patroni is the one that may not answer.
+  // It comes when all is over, Patroni looking once a second; we look ourselves meanwhile.
   void askAgent(step, {
     hostId: host.id,
     operationId: step.operationId,
@@ -80,17 +134,21 @@ async function promote(step: StepContext, name: string): Promise<void> {
       password: secrets.get('rest') ?? '',
       method: 'POST',
       path: '/failover',
-      body: { candidate: name },
+      body: { candidate: row.name },
     },
-  }).catch(() => undefined)
-  const topics = rows.map((instance) => `report:${instance.host_id}`)
-  await step.until(topics, NEW_LEADER_TIMEOUT_MS, async () => {
-    const now = await hostsById(step.database)
-    const leader = leaderOf(now, rows)
-    const state = patroniOf(now, row)?.state ?? 'is not heard of'
-    await step.say(
-      leader === undefined ? `no leader yet; ${name} ${state}` : `${leader.name} leads`,
-    )
-    return leader?.name === name ? true : undefined
-  })
+  }).then(
+    (result) => Object.assign(answer, readAnswer(result)),
+    () => undefined,
+  )
+  return answer
+}
+
+/** 503 is "not known": also when an agent had taken the leader's key away meanwhile. */
+export function readAnswer(result: Pick<TaskResult, 'ok' | 'error' | 'value'>): Answer {
+  if (!result.ok) return { refusal: '', said: result.error }
+  const { status, body } = result.value as { status: number; body: unknown }
+  if (status < 400) return { refusal: '', said: '' }
+  const words = typeof body === 'string' ? body : JSON.stringify(body)
+  const text = `Patroni answered ${status}: ${words}`
+  return status === 503 ? { refusal: '', said: text } : { refusal: text, said: '' }
 }

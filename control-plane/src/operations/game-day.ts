@@ -49,7 +49,7 @@ export const gameDay: OperationDefinition<GameDayInput> = {
 }
 
 async function prepareLedger(step: StepContext): Promise<void> {
-  await waitReplicas(step)
+  await waitReplicas(step, undefined, { withoutAway: false })
   await runOnLeader(step, 'postgres', [
     statement(`create table if not exists howdah.ledger (
       run text not null, number bigint not null, primary key (run, number))`),
@@ -88,7 +88,7 @@ async function playRound(
   }).catch(() => undefined)
   const seen = await ledger
   const healedFromMs = Date.now()
-  const healed = await waitReplicas(step, HEAL_MS_MAX).then(
+  const healed = await waitReplicas(step, HEAL_MS_MAX, { withoutAway: false }).then(
     () => Date.now() - healedFromMs,
     () => null,
   )

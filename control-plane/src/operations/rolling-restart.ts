@@ -3,6 +3,7 @@
 // before it does.
 import { HowdahError } from '@howdah/core/errors.ts'
 import { hostsById, leaderOf, patroniOf } from '../clusters/cluster-view.ts'
+import { askReign } from '../clusters/leader-sql.ts'
 import { type InstanceRow, listGateways, listInstances } from '../db/clusters.ts'
 import { readSecrets } from '../db/secrets.ts'
 import { SECRET } from '../hosts/render-input.ts'
@@ -28,7 +29,6 @@ interface RestartPlan {
   replicas: string[]
   /** The leader, when it is among them. */
   leader: string | null
-  startedBefore: string
 }
 
 export async function rollingRestart<Input>(
@@ -42,14 +42,8 @@ export async function rollingRestart<Input>(
   })
   const handed = await step('hand-over', async (context) => {
     if (plan.leader === null) return false
-    const leader = plan.leader
-    const now = leaderOf(await hostsById(context.database), await instancesOf(context))
-    if (now !== undefined && now.name !== leader) return true
     if ((await instancesOf(context)).length === 1) return false
-    await waitReplicas(context)
-    const { candidate } = await preflight(context, undefined)
-    const report = await handOver(context, leader, candidate.name)
-    await context.say(`${report.to} leads; clients waited ${report.stall_ms} ms at most`)
+    await handOverIfLeading(context, plan.leader)
     return true
   })
   await step('restart-former-leader', async (context) => {
@@ -94,18 +88,32 @@ async function planRestart(step: StepContext, scope: RestartScope): Promise<Rest
   return {
     replicas: wanted.filter((row) => row.id !== leader?.id).map((row) => row.name),
     leader: wanted.some((row) => row.id === leader?.id) ? (leader?.name ?? null) : null,
-    startedBefore: new Date().toISOString(),
   }
+}
+
+/** Also one that was a replica when the restart was planned: a failover may have come since. */
+async function handOverIfLeading(step: StepContext, name: string): Promise<void> {
+  if ((await askReign(step)).leader !== name) return
+  await waitAll(step)
+  const { candidate } = await preflight(step, undefined)
+  const report = await handOver(step, name, candidate.name)
+  await step.say(`${report.to} leads; clients waited ${report.stall_ms} ms at most`)
+}
+
+/** Those on hosts that are away, too: with fewer, each restart is one more that is missing. */
+async function waitAll(step: StepContext): Promise<void> {
+  await waitReplicas(step, undefined, { withoutAway: false })
 }
 
 /** Drained at every gateway first; put back by the gateways themselves if this dies half-way. */
 async function restartReplica(step: StepContext, name: string): Promise<void> {
-  await waitReplicas(step)
+  await waitAll(step)
+  await handOverIfLeading(step, name)
   await step.say(`restarts ${name}`)
   await drain(step, name, true)
   try {
     await restartInstance(step, name)
-    await waitReplicas(step)
+    await waitAll(step)
   } finally {
     await drain(step, name, false)
   }

@@ -4,16 +4,17 @@
 import { HowdahError } from '@howdah/core/errors.ts'
 import { PARAMETER_RULES, requiresRestart } from '@howdah/core/parameters.ts'
 import { dynamicConfiguration } from '@howdah/core/render/patroni.ts'
-import { hostsById, patroniOf } from '../clusters/cluster-view.ts'
-import { findLeader, runOnLeader, statement } from '../clusters/leader-sql.ts'
+import { hostsById, leaderOf, patroniOf } from '../clusters/cluster-view.ts'
+import { findLeader, type Leader, runOnLeader, statement } from '../clusters/leader-sql.ts'
 import { type ClusterRow, findCluster, listInstances, setClusterState } from '../db/clusters.ts'
 import { readSecrets } from '../db/secrets.ts'
 import { parametersOf, SECRET } from '../hosts/render-input.ts'
 import { runTask } from './agent-task.ts'
+import { waitLeader } from './bring-up.ts'
 import type { OperationDefinition, StepContext } from './operation.ts'
 import { ROLLING_RESTART_STEPS, rollingRestart } from './rolling-restart.ts'
 
-const LEADER_TIMEOUT_MS = 60_000
+const MEMBER_TIMEOUT_MS = 60_000
 const RELOAD_TIMEOUT_MS = 30_000
 
 /** `restart`: a parameter that PostgreSQL reads only when it starts has another value now. */
@@ -59,20 +60,33 @@ function configurationPatch(cluster: ClusterRow) {
   }
 }
 
+/** The leader, or anybody whose Patroni answers: in a pause nobody leads until it is ended. */
+async function findMember(step: StepContext): Promise<Leader | undefined> {
+  const hosts = await hostsById(step.database)
+  const rows = await listInstances(step.database, step.clusterId)
+  const answering = rows.filter((row) => (patroniOf(hosts, row)?.state ?? 'unknown') !== 'unknown')
+  const instance = leaderOf(hosts, rows) ?? answering[0]
+  const host = instance === undefined ? undefined : hosts.get(instance.host_id)
+  return instance === undefined || host === undefined ? undefined : { instance, host }
+}
+
 export async function changeConfiguration(step: StepContext): Promise<void> {
   const cluster = await requireRow(step)
   const secrets = await readSecrets(step.database, step.sealer, cluster.id)
-  await step.until([], LEADER_TIMEOUT_MS, async () => {
-    const leader = await findLeader(step, cluster.id)
-    if (leader === undefined) return undefined
+  await step.until([], MEMBER_TIMEOUT_MS, async () => {
+    const member = await findMember(step)
+    if (member === undefined) {
+      await step.say('no Patroni of the cluster answers')
+      return undefined
+    }
     const result = await runTask<{ status: number; body: unknown }>(step, {
-      hostId: leader.host.id,
+      hostId: member.host.id,
       operationId: step.operationId,
       timeoutMs: 10_000,
       action: {
         kind: 'patroni',
-        address: leader.host.address,
-        port: leader.instance.rest_port,
+        address: member.host.address,
+        port: member.instance.rest_port,
         caPem: secrets.get(SECRET.caCertificate) ?? '',
         user: 'howdah',
         password: secrets.get('rest') ?? '',
@@ -100,11 +114,31 @@ const DIFFERENCES = `
   where file.sourcefile like '%/postgresql.conf'
     and pg_catalog.lower(file.name) = any (pg_catalog.string_to_array($2, ','))`
 
+/** A pause begins and ends when every Patroni has read of it, about a second after the dcs has. */
+async function waitPause(step: StepContext, paused: boolean): Promise<void> {
+  const instances = await listInstances(step.database, step.clusterId)
+  const topics = instances.map((instance) => `report:${instance.host_id}`)
+  await step.until(topics, RELOAD_TIMEOUT_MS, async () => {
+    const hosts = await hostsById(step.database)
+    const late = instances.filter((row) => (patroniOf(hosts, row)?.paused ?? paused) !== paused)
+    const names = late.map(({ name }) => name).join(', ')
+    if (late.length === 0) return true
+    await step.say(`${names}: ${paused ? 'not paused yet' : 'still paused'}`)
+    return undefined
+  })
+}
+
 /**
  * Returns whether an instance waits for a restart; while it is paused nothing restarts by itself.
  */
 async function waitApplied(step: StepContext, restart: boolean): Promise<boolean> {
   const cluster = await requireRow(step)
+  await waitPause(step, cluster.spec.maintenance)
+  if (!cluster.spec.maintenance) await waitLeader(step)
+  else if ((await findLeader(step, step.clusterId)) === undefined) {
+    await step.say('nobody leads, and in a pause nobody will: it is applied when one does')
+    return false
+  }
   if (cluster.share === null) throw new Error('BUG: an available cluster has no share')
   const reloadable = parametersOf(cluster.spec, cluster.share)
     .filter(({ name }) => Object.hasOwn(PARAMETER_RULES, name) && !requiresRestart(name))
