@@ -12,8 +12,10 @@ function viewOf(leader: string | undefined, paused = false): ClusterView {
   return {
     leader: leader === undefined ? undefined : { name: leader, createRevision: '1', leaseId: '1' },
     syncReplicas: [],
+    syncRevision: '0',
     failover: undefined,
     paused,
+    initialized: true,
     lastTimeline: undefined,
   }
 }
