@@ -61,6 +61,7 @@ export async function makeNetwork(): Promise<Network> {
 
 function makeBridge(bridge: string, subnet: string): Network {
   const namespaces: string[] = []
+  const ports: string[] = []
   return {
     subnet,
     clientAddress: `${subnet}.${CLIENT}`,
@@ -74,6 +75,7 @@ function makeBridge(bridge: string, subnet: string): Network {
       const inside = ['ip', '-netns', namespace]
       const pair = ['type', 'veth', 'peer', 'name', 'eth0', 'netns', namespace]
       await run(['ip', 'link', 'add', port, ...pair])
+      ports.push(port)
       await run(['ip', 'link', 'set', port, 'master', bridge, 'up'])
       await run([...inside, 'address', 'add', `${address}/24`, 'dev', 'eth0'])
       await run([...inside, 'link', 'set', 'lo', 'up'])
@@ -81,6 +83,9 @@ function makeBridge(bridge: string, subnet: string): Network {
       return makePort({ namespace, port, address, clientAddress: `${subnet}.${CLIENT}` })
     },
     async remove() {
+      // With its pair, at once: the kernel takes a namespace apart later, and not at all while
+      // anything in it lives on, and the next network has the same names.
+      for (const port of ports) await run(['ip', 'link', 'delete', port])
       for (const namespace of namespaces) await run(['ip', 'netns', 'delete', namespace])
       await run(['ip', 'link', 'delete', bridge])
     },
