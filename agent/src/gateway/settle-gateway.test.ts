@@ -194,6 +194,25 @@ test('the former leader is left before the next writes, also from hand to hand',
   )
 })
 
+test('a leader that has stepped down is left while it still holds its key', async () => {
+  const stage = await ledBy('a')
+  // HAProxy's check has seen it.
+  stage.up.clear()
+  stage.replicas.add('a')
+  stage.writable.delete('a')
+  assert.equal(await stage.settle(), false)
+  assert.deepEqual([...stage.up], [])
+  assert.deepEqual([...new Set(stage.cut)], ['a'])
+  assert.equal(stage.bridged, 1)
+  assert.equal(await stage.settle(), false)
+  assert.deepEqual([...stage.up], [])
+  stage.writable.add('a')
+  stage.replicas.delete('a')
+  assert.equal(await stage.settle(), true)
+  assert.deepEqual([...stage.up], ['a'])
+  assert.equal(stage.held, undefined)
+})
+
 test('a former leader that could not be left is left in the next round', async () => {
   const stage = await ledBy('a')
   stage.view = viewOf(undefined)

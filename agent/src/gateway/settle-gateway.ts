@@ -50,9 +50,8 @@ export function wantedOf(view: ClusterView | undefined, silentMs: number): Wante
 export function makeSettler(needs: Needs): { settle(): Promise<boolean> } {
   const { servers, watch, hold, haproxy } = needs
   const { point, leave, isInForce, pointsTo } = makePointer(needs)
+  const changes = makeChanges(needs)
   let readersLeft: string | undefined
-  let lastLeader: string | undefined
-  let lostMs = performance.now()
 
   const wantedNow = () => wantedOf(watch.view(), watch.silentMs())
   const isWanted = (name: string) => {
@@ -62,13 +61,7 @@ export function makeSettler(needs: Needs): { settle(): Promise<boolean> } {
 
   async function leaveNow(gone: string): Promise<void> {
     await leave(gone)
-    lostMs = performance.now()
-  }
-
-  /** Its checks go on meanwhile, and find the next leader; but they take seconds to leave one. */
-  async function leaveReplica(): Promise<void> {
-    const present = pointsTo()
-    if (present !== undefined && (await needs.isReplica(present))) await leaveNow(present)
+    changes.lost()
   }
 
   async function follow(leader: string): Promise<boolean> {
@@ -76,19 +69,20 @@ export function makeSettler(needs: Needs): { settle(): Promise<boolean> } {
       if (!(await needs.becomesWritable(leader, () => isWanted(leader)))) return false
       await point(leader)
     } else if (!(await isInForce(leader))) {
+      // Its checks say otherwise: one that cannot reach the dcs steps down long before its lease
+      // has run out. Until another leads, or it does again, clients wait.
+      if (await needs.isReplica(leader)) {
+        hold.bridge()
+        await leaveNow(leader)
+        return false
+      }
       // It was restarted or reloaded: it knows nothing of readers either.
       readersLeft = undefined
       await point(leader)
     }
     const held = hold.held()
     if (held !== undefined && held.fromLeader !== leader) await hold.release('new-leader')
-    if (lastLeader !== leader) {
-      const before = lastLeader
-      lastLeader = leader
-      const planned = held?.planned === true
-      const gapMs = Math.round(performance.now() - (planned ? held.startedMs : lostMs))
-      if (before !== undefined) needs.onChange({ leader, before, gapMs, planned })
-    }
+    changes.leads(leader, held?.planned === true ? held.startedMs : undefined)
     if (readersLeft !== leader) {
       await haproxy(readerCommands(servers, leader, needs.drained()))
       readersLeft = leader
@@ -99,12 +93,13 @@ export function makeSettler(needs: Needs): { settle(): Promise<boolean> } {
   return {
     async settle() {
       const wanted = wantedNow()
+      const present = pointsTo()
       if (wanted.kind === 'unknown') {
-        await leaveReplica()
+        // HAProxy's checks find the next leader; but they take seconds to leave one.
+        if (present !== undefined && (await needs.isReplica(present))) await leaveNow(present)
         return false
       }
       const leader = wanted.kind === 'leader' ? wanted.name : undefined
-      const present = pointsTo()
       if (present !== undefined && present !== leader) {
         // Who comes waits in the pooler rather than meet a dying instance, or one that is behind.
         hold.bridge()
@@ -113,6 +108,26 @@ export function makeSettler(needs: Needs): { settle(): Promise<boolean> } {
       if (leader !== undefined) return follow(leader)
       if (!(await isInForce(undefined))) await point(undefined)
       return false
+    },
+  }
+}
+
+/** Tells each change of the leader once, with how long clients had none. */
+function makeChanges({ onChange }: Pick<Needs, 'onChange'>) {
+  let last: string | undefined
+  let lostMs = performance.now()
+  return {
+    lost() {
+      lostMs = performance.now()
+    },
+    /** `plannedMs`: since when clients are held for a planned change. */
+    leads(leader: string, plannedMs: number | undefined): void {
+      if (leader === last) return
+      const before = last
+      last = leader
+      const gapMs = Math.round(performance.now() - (plannedMs ?? lostMs))
+      if (before !== undefined)
+        onChange({ leader, before, gapMs, planned: plannedMs !== undefined })
     },
   }
 }
