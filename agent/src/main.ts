@@ -5,6 +5,7 @@ import { describeError } from '@howdah/core/errors.ts'
 import type { HostSpec } from '@howdah/core/host-spec.ts'
 import { pino } from 'pino'
 import { makeReconciler, type Reconciler } from './apply/reconciler.ts'
+import { keepSpares } from './apply/spares.ts'
 import { loadSpec } from './apply/spec-store.ts'
 import { makeClusterGuard } from './cluster-guard.ts'
 import { type AgentConfig, loadConfig } from './config.ts'
@@ -94,6 +95,7 @@ async function runAgent(parts: AgentParts): Promise<void> {
 
   await Promise.all([
     applying,
+    keepSpares({ root, readFacts, quietMs: reconciler.quietMs, log, signal }),
     keepIdentityValid({ root, controlPlane, identity, log, signal }),
     runReportLoop({
       controlPlane,

@@ -1,6 +1,6 @@
-// Owns the bench of creation: ours on a running platform, the bare sum of what PostgreSQL alone
-// needs, and a plain scripted Patroni, in turn; then first starts, and the memory of an idle
-// platform.
+// Owns the bench of creation: ours on a running platform, with the spare data directories that its
+// agents make and without, the bare sum of what PostgreSQL alone needs, and a plain scripted
+// Patroni, in turn; then first starts, and the memory of an idle platform.
 import { startPlatform, type TestPlatform } from '../../test/harness/platform.ts'
 import { type BenchUser, findBenchUser } from '../background-process.ts'
 import { type PeerDcs, type PeerPlace, startPeerDcs } from '../peers/patroni-cluster.ts'
@@ -13,6 +13,7 @@ import { runCreateCluster } from './create-cluster.ts'
 import { runFreshStart } from './fresh-start.ts'
 import { readIdleMemory } from './idle-memory.ts'
 import { runScriptedPatroni } from './scripted-patroni.ts'
+import { removeSpares, waitSpares } from './spares.ts'
 
 export interface ProvisionOptions {
   subnet: string
@@ -29,12 +30,12 @@ interface Field {
   results: Results
 }
 
-type Subject = 'ours' | 'bare' | 'patroni'
+type Subject = 'ours' | 'ours-no-spare' | 'bare' | 'patroni'
 
-/** A-B-C and C-B-A in turn: what drifts over the run meets each subject alike. */
+/** A-B-C-D and D-C-B-A in turn: what drifts over the run meets each subject alike. */
 const ORDERS: readonly (readonly Subject[])[] = [
-  ['ours', 'bare', 'patroni'],
-  ['patroni', 'bare', 'ours'],
+  ['ours', 'bare', 'ours-no-spare', 'patroni'],
+  ['patroni', 'ours-no-spare', 'bare', 'ours'],
 ]
 
 export async function benchProvision(results: Results, options: ProvisionOptions): Promise<void> {
@@ -62,8 +63,10 @@ async function benchCreation(results: Results, options: ProvisionOptions): Promi
 
 async function runTrial(field: Field, subject: Subject, round: number): Promise<void> {
   const { platform, user, work, place, dcs, results } = field
-  if (subject === 'ours') {
-    results.row({ subject, round, ...(await runCreateCluster(platform, `bench-${round}`)) })
+  await waitSpares(platform.home)
+  if (subject === 'ours' || subject === 'ours-no-spare') {
+    if (subject === 'ours-no-spare') await removeSpares(platform.home)
+    results.row({ subject, round, ...(await runCreateCluster(platform, `${subject}-${round}`)) })
   } else if (subject === 'bare') {
     results.row({ subject, round, ...(await runBareSum(user, work.path)) })
   } else {
@@ -84,11 +87,13 @@ function summarize(results: Results): void {
   })
   const summary = {
     ours: spread('ours'),
+    oursWithoutSpare: spread('ours-no-spare'),
     oursFirstWriteMedianMs: Math.round(median(results.numbers('ours', 'firstWriteMs'))),
     bare: spread('bare'),
     patroni: spread('patroni'),
     freshStart: spread('fresh-start'),
     oursOverBare: pairedRatio(of('ours'), of('bare')),
+    oursWithoutSpareOverBare: pairedRatio(of('ours-no-spare'), of('bare')),
     patroniOverOurs: pairedRatio(of('patroni'), of('ours')),
   }
   results.summary(summary)

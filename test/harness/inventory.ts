@@ -124,8 +124,9 @@ function listProcesses(home: string): string[] {
     const program = argv[0]?.startsWith('postgres:') ? 'postgres' : programOf(argv)
     return `${program} in ${relative(home, service || directory)}`
   })
-  // WAL is archived and backups are taken whenever it is their time.
-  return [...new Set(lines)].filter((line) => !/^(pgbackrest|sh) /.test(line)).sort()
+  // WAL is archived, backups are taken and spares are made whenever it is their time.
+  const isTimely = (line: string) => /^(pgbackrest|sh|initdb) |\/data\/spare\b/.test(line)
+  return [...new Set(lines)].filter((line) => !isTimely(line)).sort()
 }
 
 function programOf(argv: readonly string[]): string {
@@ -147,6 +148,7 @@ function listFiles(home: string): string[] {
       ...walk(join(hosts, host, 'agent/work'), 9),
     ])
     .map((path) => relative(hosts, path))
+    .filter((path) => !/\/data\/spare$/.test(path))
   const backups = walk(join(home, 'backups'), 1).map((path) => relative(home, path))
   return [...ofHosts, ...backups].sort()
 }

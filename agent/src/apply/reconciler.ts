@@ -36,6 +36,8 @@ export interface Reconciler {
   offer(spec: HostSpec): void
   state(): ApplyState
   spec(): HostSpec | undefined
+  /** For how long nothing was asked for and nothing changed; 0 while something is under way. */
+  quietMs(): number
   /** Ends when `signal` aborted and no action is half-way. */
   run(): Promise<void>
 }
@@ -54,6 +56,7 @@ interface Loop extends ReconcilerNeeds {
   /** Services that an action is changing now; a pass leaves them alone. */
   busy: Map<string, Promise<void>>
   failures: Map<string, string>
+  changedMs: number
   wake: Wake
   backoff: Backoff
 }
@@ -65,17 +68,20 @@ export function makeReconciler(needs: ReconcilerNeeds): Reconciler {
     state: { appliedRevision: -1, applyError: '' },
     busy: new Map(),
     failures: new Map(),
+    changedMs: performance.now(),
     wake: makeWake(),
     backoff: makeBackoff({ minMs: 500, maxMs: 30_000 }),
   }
   return {
     offer(spec) {
       loop.spec = spec
+      loop.changedMs = performance.now()
       loop.backoff.reset()
       loop.wake.wake()
     },
     state: () => loop.state,
     spec: () => loop.spec,
+    quietMs: () => (loop.busy.size > 0 ? 0 : performance.now() - loop.changedMs),
     run: () => runLoop(loop),
   }
 }
@@ -166,6 +172,7 @@ function start(loop: Loop, name: string, action: string, act: () => Promise<void
     })
     .finally(() => {
       loop.busy.delete(name)
+      loop.changedMs = performance.now()
       loop.wake.wake()
     })
   loop.busy.set(name, work)

@@ -32,12 +32,46 @@ print(ask('former'), ask('candidate'), ask('former', leads=True), ask('candidate
       ask('former', synchronous=False), ask('former', known=False))
 `
 
-test('only the former leader is asked shortly, and only by who may follow it', async (t) => {
+/** Bootstraps twice with a spare that is there once; prints what each time was done. */
+const TAKE = `
+import os, sys
+from unittest.mock import MagicMock
+from patroni.postgresql.bootstrap import Bootstrap
+
+base = sys.argv[1]
+spare = base + '/spare'
+os.mkdir(spare)
+open(spare + '/PG_VERSION', 'w').close()
+for number in (1, 2):
+    os.mkdir('%s/%d' % (base, number))
+    postgresql = MagicMock(data_dir='%s/%d/pgdata' % (base, number))
+    postgresql.config.superuser = {'username': 'postgres'}
+    Bootstrap(postgresql).bootstrap({'initdb': ['data-checksums'], 'howdah_spare': spare})
+    taken = os.path.exists(postgresql.data_dir + '/PG_VERSION')
+    configured = postgresql.configure_server_parameters.call_count
+    print(taken, postgresql.pg_ctl.call_args_list, configured, postgresql.start.call_count)
+`
+
+async function withPatches(program: string): Promise<{ stdout: string; stderr: string }> {
   const directory = await mkdtemp('/tmp/hwd-')
-  t.after(() => rm(directory, { recursive: true, force: true }))
-  await writeFile(join(directory, PATCHES_FILE), PATRONI_PATCHES)
-  const env = { PATH: '/usr/bin', PYTHONPATH: directory, PYTHONDONTWRITEBYTECODE: '1' }
-  const asked = await promisify(execFile)('/usr/bin/python3', ['-c', ASK], { env })
+  try {
+    await writeFile(join(directory, PATCHES_FILE), PATRONI_PATCHES)
+    const env = { PATH: '/usr/bin', PYTHONPATH: directory, PYTHONDONTWRITEBYTECODE: '1' }
+    return await promisify(execFile)('/usr/bin/python3', ['-c', program, directory], { env })
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+
+test('a spare data directory is taken once, and then initdb runs', async () => {
+  const { stdout, stderr } = await withPatches(TAKE)
+  assert.match(stderr, /^howdah: took .*\/spare\n$/)
+  const initdb = "[call('initdb', '-o', '--data-checksums --username=postgres')]"
+  assert.equal(stdout, `True [] 1 1\nFalse ${initdb} 1 1\n`)
+})
+
+test('only the former leader is asked shortly, and only by who may follow it', async () => {
+  const asked = await withPatches(ASK)
   assert.equal(asked.stderr.includes('howdah:'), false, asked.stderr)
   assert.equal(asked.stdout.trim(), '0.2 2 2 2 2 2')
 })

@@ -7,6 +7,7 @@ import type { Durability } from '../contract/clusters.ts'
 import { PATRONI_TIMING } from '../failover-rules.ts'
 import type { HostFile, HostService } from '../host-spec.ts'
 import { HOST_LAYOUT } from '../host-spec.ts'
+import { INITDB_OPTIONS, spareDirectory } from '../spare-directory.ts'
 import type { RenderedParts } from './etcd.ts'
 import {
   authority,
@@ -167,7 +168,11 @@ function patroniSettings(
     },
     bootstrap: {
       dcs: dynamicConfiguration(cluster),
-      initdb: ['data-checksums', { encoding: 'UTF8' }, { locale: 'C.UTF-8' }],
+      initdb: INITDB_OPTIONS.map(([name, value]) =>
+        value === undefined ? name : { [name]: value },
+      ),
+      // Not Patroni's: the patch take_spare reads it.
+      howdah_spare: `${root}/${spareDirectory(cluster.spec.postgres_version)}`,
     },
     postgresql: postgresqlSettings(cluster, instance, config, backup),
   }

@@ -89,6 +89,35 @@ def ask_shortly():
     Ha.__init__ = __init__
 
 
+def take_spare():
+    import os
+    from patroni.postgresql.bootstrap import Bootstrap
+
+    bootstrap, initdb = Bootstrap.bootstrap, Bootstrap._initdb
+
+    def sync(directory):
+        handle = os.open(directory, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)
+
+    def remembering(self, config):
+        self.howdah_spare = config.get('howdah_spare')
+        return bootstrap(self, config)
+
+    def taking(self, config):
+        data = self._postgresql.data_dir
+        try:
+            os.rename(self.howdah_spare, data)
+        except (OSError, TypeError):
+            return initdb(self, config)
+        sync(os.path.dirname(data))
+        sys.stderr.write('howdah: took %s\n' % self.howdah_spare)
+        self._postgresql.configure_server_parameters()
+        return True
+
+    Bootstrap.bootstrap, Bootstrap._initdb = remembering, taking
+
+
 def look_sooner():
     import functools
     import time
@@ -110,7 +139,8 @@ def look_sooner():
 
 # The helper process that starts a postmaster needs none of this, nor the time to load it.
 if not any('multiprocessing' in word for word in getattr(sys, 'orig_argv', [])):
-    for patch in (plain_tls, compare_before_leading, send_at_once, ask_shortly, look_sooner):
+    for patch in (plain_tls, compare_before_leading, send_at_once, ask_shortly, take_spare,
+                  look_sooner):
         try:
             patch()
         except Exception as error:
