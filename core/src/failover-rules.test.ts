@@ -9,6 +9,7 @@ import {
   judgeCanary,
   judgePostmaster,
   judgeSilence,
+  judgeSurrender,
   type PostmasterObservation,
   SELF_DEMOTION_MS,
   SENSITIVITY_LIMITS,
@@ -111,6 +112,15 @@ test('who may acknowledge alone keeps the lead until its lease says that it has 
     assert.equal(takes(change), false)
     assert.equal(takes({ ...change, leaseAgeMs: SELF_DEMOTION_MS - 1 }), false)
     assert.equal(takes({ ...change, leaseAgeMs: SELF_DEMOTION_MS }), true)
+  }
+})
+
+test('who gave up loses the key, unless it could come back and acknowledge alone', () => {
+  const seen = { durability: 'sync', syncReplicaKnown: true, paused: false } as const
+  assert.equal(judgeSurrender(seen).act, true)
+  assert.equal(judgeSurrender({ ...seen, durability: 'strict' }).act, true)
+  for (const change of [{ durability: 'async' }, { syncReplicaKnown: false }, { paused: true }]) {
+    assert.equal(judgeSurrender({ ...seen, ...change } as typeof seen).act, false)
   }
 })
 

@@ -116,6 +116,22 @@ export interface SilenceObservation {
   paused: boolean
 }
 
+/**
+ * Agents of the other hosts: the leader's own host says that its instance has given up this very
+ * claim, and is a replica. Should it come back to the lead at this moment, it has to write down
+ * first that it has no synchronous replica, and the claim is taken only if nobody has. Where it
+ * needs none to acknowledge, its lease is waited for.
+ */
+export function judgeSurrender(
+  seen: Pick<SilenceObservation, 'durability' | 'syncReplicaKnown' | 'paused'>,
+): Verdict {
+  if (seen.paused) return no('the cluster is paused: nothing happens by itself')
+  if (seen.durability !== 'async' && seen.syncReplicaKnown) {
+    return yes('its host says that it gave up: it does not reach the dcs')
+  }
+  return no('its host says that it gave up; it might come back: waits for its lease')
+}
+
 /** Agents of the other hosts: silence is a guess, so a majority must share it. */
 export function judgeSilence(seen: SilenceObservation): Verdict {
   if (seen.paused) return no('the cluster is paused: nothing happens by itself')

@@ -21,20 +21,23 @@ const OTHER = '127.61.5.2'
 const stop = new AbortController()
 const socket = createSocket('udp4')
 const heard: Record<string, number>[] = []
+const heardGivenUp: (string | undefined)[] = []
 let heartbeats: Heartbeats
 let hearing: ClusterHearing
 let sequence = 0
 
-function beat(silent: Record<string, number>): void {
+function beat(silent: Record<string, number>, said: { gaveUp?: string } = {}): void {
   sequence += 1
-  const datagram = encodeBeat(KEY, { cluster: 'clu_h', from: 'other', sequence, silent })
+  const datagram = encodeBeat(KEY, { cluster: 'clu_h', from: 'other', sequence, silent, ...said })
   socket.send(datagram, HEARTBEAT_PORT, OWN)
 }
 
 before(async () => {
   socket.on('message', (datagram) => {
     const decoded = decodeBeat(() => KEY, datagram)
-    if (decoded !== undefined) heard.push(decoded.silent)
+    if (decoded === undefined) return
+    heard.push(decoded.silent)
+    heardGivenUp.push(decoded.gaveUp)
   })
   await new Promise<void>((resolve) => socket.bind(HEARTBEAT_PORT, OTHER, resolve))
   heartbeats = startHeartbeats('own', pino({ level: 'silent' }), stop.signal)
@@ -86,6 +89,34 @@ test('a host that is deaf for beats only, and answers, is not silent', async () 
     )
     assert.ok(hearing.silentMs('other') < 20_000, `${hearing.silentMs('other')} ms`)
   }
+})
+
+test('the word that a claim was given up goes both ways, and is taken back', async () => {
+  const said = (expected: string | undefined) =>
+    until(
+      'the other host’s word',
+      () => {
+        beat({}, expected === undefined ? {} : { gaveUp: expected })
+        return hearing.gaveUp('other')
+      },
+      (claim) => claim === expected,
+    )
+  await said('77')
+  await said(undefined)
+  for (const claim of ['78', undefined]) {
+    hearing.giveUp(claim)
+    await until(
+      'our own word',
+      () => heardGivenUp.at(-1),
+      (last) => last === claim,
+    )
+  }
+  await said('79')
+  await until(
+    'it to be stale',
+    () => hearing.gaveUp('other'),
+    (claim) => claim === undefined,
+  )
 })
 
 test('a host that only answers is silent again when it answers no more', async () => {

@@ -29,6 +29,8 @@ const Beat = Type.Object({
   sequence: Type.Integer({ minimum: 0 }),
   /** Hosts that the sender does not hear, with the milliseconds since it last did. */
   silent: Type.Record(Type.String(), Type.Integer({ minimum: 0 })),
+  /** The claim to lead (its revision in the dcs) that an instance of the sender has given up. */
+  gaveUp: Type.Optional(Type.String({ pattern: '^[0-9]{1,20}$' })),
 })
 type Beat = Type.Static<typeof Beat>
 const beatParser = Compile(Beat)
@@ -73,6 +75,10 @@ export interface ClusterHearing {
   othersSilentMs(hostId: string): number[]
   /** Another sign of life than a heartbeat: the host counts as heard now, whatever it says. */
   noteAlive(hostId: string): void
+  /** Said with each beat from now on, until it is undefined. */
+  giveUp(claim: string | undefined): void
+  /** What the host said of that with its last beat; undefined when that is stale, too. */
+  gaveUp(hostId: string): string | undefined
   /** How many of the other hosts are heard. */
   heardCount(): number
   otherCount: number
@@ -82,6 +88,7 @@ interface Peer {
   heardMs: number
   sequence: number
   silent: Readonly<Record<string, number>>
+  gaveUp: string | undefined
 }
 
 interface Member {
@@ -90,6 +97,7 @@ interface Member {
   peers: Map<string, Peer>
   /** By host: when it last gave another sign of life than a beat. */
   aliveMs: Map<string, number>
+  givenUp: string | undefined
   startedMs: number
 }
 
@@ -110,8 +118,9 @@ export function startHeartbeats(hostId: string, log: Logger, signal: AbortSignal
     if (beat === undefined || member === undefined) return
     const before = member.peers.get(beat.from)
     if (before !== undefined && beat.sequence <= before.sequence) return
-    const { sequence: sequenceOfPeer, silent } = beat
-    member.peers.set(beat.from, { heardMs: performance.now(), sequence: sequenceOfPeer, silent })
+    const { sequence: sequenceOfPeer, silent, gaveUp } = beat
+    const heardMs = performance.now()
+    member.peers.set(beat.from, { heardMs, sequence: sequenceOfPeer, silent, gaveUp })
   }
 
   function send(socket: Socket): void {
@@ -122,8 +131,10 @@ export function startHeartbeats(hostId: string, log: Logger, signal: AbortSignal
         const ms = Math.min(silentMsOf(member, id), notAliveMs(member, id))
         if (ms > BEAT_MS * 2) silent[id] = Math.round(Math.min(ms, NEVER_MS))
       }
-      const beat = { cluster: member.cluster.id, from: hostId, sequence, silent }
-      const datagram = encodeBeat(member.cluster.heartbeatKey, beat)
+      const { cluster, givenUp } = member
+      const gaveUp = givenUp === undefined ? {} : { gaveUp: givenUp }
+      const beat = { cluster: cluster.id, from: hostId, sequence, silent, ...gaveUp }
+      const datagram = encodeBeat(cluster.heartbeatKey, beat)
       // A peer that is away answers with an ICMP error or with nothing: both only mean silence.
       for (const { address } of member.others) {
         socket.send(datagram, HEARTBEAT_PORT, address, () => undefined)
@@ -138,7 +149,8 @@ export function startHeartbeats(hostId: string, log: Logger, signal: AbortSignal
     join(cluster) {
       const others = cluster.peers.filter((peer) => peer.hostId !== hostId)
       const startedMs = performance.now()
-      const member: Member = { cluster, others, peers: new Map(), aliveMs: new Map(), startedMs }
+      const empty = { peers: new Map(), aliveMs: new Map(), givenUp: undefined }
+      const member: Member = { cluster, others, ...empty, startedMs }
       members.set(cluster.id, member)
       return hearingOf(member, hostId)
     },
@@ -174,6 +186,10 @@ function hearingOf(member: Member, ownId: string): ClusterHearing {
       return Math.min(silentMs, notAliveMs(member, hostId))
     },
     noteAlive: (hostId) => void member.aliveMs.set(hostId, performance.now()),
+    giveUp(claim) {
+      member.givenUp = claim
+    },
+    gaveUp: (hostId) => (isFresh(hostId) ? member.peers.get(hostId)?.gaveUp : undefined),
     heardCount: () => member.others.filter((peer) => isFresh(peer.hostId)).length,
     othersSilentMs: (hostId) =>
       member.others

@@ -1,8 +1,8 @@
 // Owns the watch over the hosts of a cluster's other instances: when a majority does not hear the
-// leader's host any more, its leader key is taken away, under the rules that make that safe. Runs
-// on every host of the cluster.
+// leader's host any more, or that host says that its instance gave up, its leader key is taken
+// away, under the rules that make that safe. Runs on every host of the cluster.
 import { describeError } from '@howdah/core/errors.ts'
-import { judgeSilence, SENSITIVITY_LIMITS } from '@howdah/core/failover-rules.ts'
+import { judgeSilence, judgeSurrender, SENSITIVITY_LIMITS } from '@howdah/core/failover-rules.ts'
 import type { WatchedCluster } from '@howdah/core/host-spec.ts'
 import type { Logger } from 'pino'
 import type { ClusterWatch, LeaderKey } from '../dcs/cluster-watch.ts'
@@ -67,19 +67,29 @@ async function judgeLeaderHost(needs: HostSentinelNeeds): Promise<void> {
       claim = { revision: leader.createRevision, sinceMs: performance.now() }
     }
     const claimedMs = performance.now() - claim.sinceMs
-    if (Math.min(hearing.silentMs(instance.hostId), claimedMs) < limitMs) {
+    const silent = Math.min(hearing.silentMs(instance.hostId), claimedMs) >= limitMs
+    const gaveUp = hearing.gaveUp(instance.hostId) === leader.createRevision
+    if (!silent && !gaveUp) {
       said = ''
       continue
     }
-    const verdict = judgeSilence({
-      otherHosts: hearing.otherCount,
-      silentFor: [hearing.silentMs(instance.hostId), ...hearing.othersSilentMs(instance.hostId)],
-      limitMs,
+    const seen = {
       durability: cluster.durability,
       syncReplicaKnown: view.syncReplicas.length > 0,
-      leaseAgeMs: cluster.durability === 'async' ? await ageOf(watch, leader) : undefined,
       paused: view.paused,
-    })
+    }
+    const verdict = gaveUp
+      ? judgeSurrender(seen)
+      : judgeSilence({
+          ...seen,
+          otherHosts: hearing.otherCount,
+          silentFor: [
+            hearing.silentMs(instance.hostId),
+            ...hearing.othersSilentMs(instance.hostId),
+          ],
+          limitMs,
+          leaseAgeMs: cluster.durability === 'async' ? await ageOf(watch, leader) : undefined,
+        })
     if (verdict.say !== said) log.warn({ leader: leader.name, act: verdict.act }, verdict.say)
     said = verdict.say
     if (verdict.act) await takeKey(needs, leader, view.syncRevision, verdict.say)

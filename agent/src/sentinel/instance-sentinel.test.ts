@@ -58,6 +58,8 @@ test('a leader that dies again while its loss is told is noticed again', async (
       silentMs: () => 0,
       othersSilentMs: () => [],
       noteAlive: () => undefined,
+      giveUp: () => undefined,
+      gaveUp: () => undefined,
       heardCount: () => 0,
       otherCount: 0,
     },

@@ -26,6 +26,7 @@ import {
   type PostmasterId,
   wasShutDown,
 } from './postmaster.ts'
+import { tellSurrender } from './surrender.ts'
 import { readWalEnd } from './wal-end.ts'
 
 const POLL_MS = 20
@@ -62,6 +63,7 @@ export function startInstanceSentinel(needs: SentinelNeeds): { done: Promise<voi
     runCanary(needs, target),
     watchIsolation(needs, target),
     watchClaim(needs, target),
+    tellSurrender(needs),
     runPatroniWatchdog({ ...needs, ...target }),
   ]
   return { done: Promise.all(loops).then(() => undefined) }
