@@ -17,7 +17,7 @@ import type { EventStore } from '../event-store.ts'
 import { pause } from '../wake.ts'
 import { type FenceTarget, fence, killPatroni } from './fence.ts'
 import type { ClusterHearing } from './heartbeats.ts'
-import { askLocally } from './local-session.ts'
+import { askLocally, isInRecovery } from './local-session.ts'
 import { runPatroniWatchdog } from './patroni-watchdog.ts'
 import {
   findPostmaster,
@@ -63,7 +63,7 @@ export function startInstanceSentinel(needs: SentinelNeeds): { done: Promise<voi
     runCanary(needs, target),
     watchIsolation(needs, target),
     watchClaim(needs, target),
-    tellSurrender(needs),
+    tellSurrender({ ...needs, isReplica: () => isInRecovery(needs, STALL_ANSWER_MS) }),
     runPatroniWatchdog({ ...needs, ...target }),
   ]
   return { done: Promise.all(loops).then(() => undefined) }
@@ -289,7 +289,7 @@ async function watchClaim(needs: SentinelNeeds, target: FenceTarget): Promise<vo
       view !== undefined &&
       isUnclaimed(view, instance.name) &&
       findPostmaster(target.dataDirectory) !== undefined &&
-      (await acceptsWrites(needs))
+      (await isInRecovery(needs, CANARY_MS)) === false
     const now = doubtful ? (leader?.createRevision ?? 'nobody') : ''
     if (now === '' || now !== claim) {
       claim = now
@@ -306,10 +306,4 @@ async function watchClaim(needs: SentinelNeeds, target: FenceTarget): Promise<vo
     await fence(target, reason, log)
     tellLoss(needs, target, reason)
   }
-}
-
-async function acceptsWrites(needs: SentinelNeeds): Promise<boolean> {
-  const text = 'select pg_catalog.pg_is_in_recovery() as standby'
-  const answer = await askLocally(needs, CANARY_MS, text, [])
-  return answer.kind === 'rows' && answer.rows[0]?.['standby'] === false
 }

@@ -45,3 +45,11 @@ export async function askLocally(
     if (client !== undefined) await endSession(client)
   }
 }
+
+/** Whether it is a replica; undefined when it does not say. */
+export async function isInRecovery(where: Where, timeoutMs: number): Promise<boolean | undefined> {
+  const text = 'select pg_catalog.pg_is_in_recovery() as standby'
+  const answer = await askLocally(where, timeoutMs, text, [])
+  const standby = answer.kind === 'rows' ? answer.rows[0]?.['standby'] : undefined
+  return typeof standby === 'boolean' ? standby : undefined
+}

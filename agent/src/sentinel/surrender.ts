@@ -5,10 +5,8 @@ import type { WatchedCluster } from '@howdah/core/host-spec.ts'
 import type { ClusterWatch } from '../dcs/cluster-watch.ts'
 import { pause } from '../wake.ts'
 import type { ClusterHearing } from './heartbeats.ts'
-import { askLocally } from './local-session.ts'
 
 const POLL_MS = 250
-const ANSWER_MS = 500
 /** Patroni tries for seconds before it gives up; until then there is nothing to tell. */
 const CUT_OFF_MS = 2000
 
@@ -16,7 +14,8 @@ interface Needs {
   instance: WatchedCluster['localInstances'][number]
   watch: Pick<ClusterWatch, 'view' | 'silentMs'>
   hearing: Pick<ClusterHearing, 'giveUp'>
-  rootPath: string
+  /** Undefined when it does not say. */
+  isReplica(): Promise<boolean | undefined>
   signal: AbortSignal
 }
 
@@ -27,16 +26,10 @@ export async function tellSurrender(needs: Needs): Promise<void> {
     await pause(POLL_MS, signal)
     const leader = watch.view()?.leader
     const claim = leader?.name === instance.name ? leader.createRevision : undefined
-    const cutOff = watch.silentMs() >= CUT_OFF_MS
-    const gone = claim !== undefined && cutOff && (await isReplica(needs)) ? claim : undefined
+    const cutOff = claim !== undefined && watch.silentMs() >= CUT_OFF_MS
+    const gone = cutOff && (await needs.isReplica()) === true ? claim : undefined
     // Of its own claim only: another instance of this host may have given up, too.
     if (gone !== given) hearing.giveUp(gone)
     given = gone
   }
-}
-
-async function isReplica(needs: Needs): Promise<boolean> {
-  const text = 'select pg_catalog.pg_is_in_recovery() as standby'
-  const answer = await askLocally(needs, ANSWER_MS, text, [])
-  return answer.kind === 'rows' && answer.rows[0]?.['standby'] === true
 }
