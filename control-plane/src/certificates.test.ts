@@ -15,6 +15,7 @@ import {
   fingerprint,
   type IssuedCertificate,
   issueCertificate,
+  SERVICE_DAYS,
   signRequest,
 } from './certificates.ts'
 
@@ -73,6 +74,12 @@ test('an authority can sign leaves only, and a leaf nothing', async () => {
   const issued = await issueCertificate(authority, 'demo-1', ['localhost'], 1)
   assert.equal(new X509Certificate(authority.certificatePem).ca, true)
   assert.equal(new X509Certificate(issued.certificatePem).ca, false)
+})
+
+test('a service’s certificate ends with its authority, and not before', async () => {
+  const { certificatePem } = await issueCertificate(authority, 'a', ['localhost'], SERVICE_DAYS)
+  const { validTo } = new X509Certificate(certificatePem)
+  assert.equal(validTo, new X509Certificate(authority.certificatePem).validTo)
 })
 
 test('names, key and time are what was asked for', async () => {

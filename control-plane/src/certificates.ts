@@ -14,6 +14,11 @@ const DAY_MS = 86_400_000
 /** A clock that is a little behind must not refuse a fresh certificate. */
 const BACKDATE_MS = 5 * 60_000
 const CA_DAYS = 3650
+/**
+ * Of what nothing renews, as the services of clusters and of the dcs: as long as its authority,
+ * because a certificate that ends unseen ends every connection at once.
+ */
+export const SERVICE_DAYS = CA_DAYS
 
 export interface Authority {
   certificatePem: string
@@ -111,7 +116,7 @@ async function sign(
     subject: [{ CN: [commonName] }],
     issuer: issuer.subject,
     notBefore: new Date(now - BACKDATE_MS),
-    notAfter: new Date(now + days * DAY_MS),
+    notAfter: new Date(Math.min(now + days * DAY_MS, issuer.notAfter.getTime())),
     signingAlgorithm: SIGNING_ALGORITHM,
     publicKey: publicKey as webcrypto.CryptoKey,
     signingKey: await importAuthorityKey(authority),
@@ -129,7 +134,10 @@ async function sign(
   return `${certificate.toString('pem')}\n`
 }
 
-/** A key and its certificate for a service; `names` are DNS names and addresses. */
+/**
+ * A key and its certificate for a service; `names` are DNS names and addresses. It ends with its
+ * authority at the latest.
+ */
 export async function issueCertificate(
   authority: Authority,
   commonName: string,

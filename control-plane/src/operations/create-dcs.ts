@@ -1,6 +1,6 @@
 // Creates the dcs: an etcd member on each chosen host, TLS everywhere, authentication on.
 import { generatePassword } from '@howdah/core/scram.ts'
-import { issueCertificate } from '../certificates.ts'
+import { issueCertificate, SERVICE_DAYS } from '../certificates.ts'
 import { hostsById } from '../clusters/cluster-view.ts'
 import { markDcsAvailable, readDcs, touchHosts } from '../db/hosts.ts'
 import { ensureSecret } from '../db/secrets.ts'
@@ -9,7 +9,6 @@ import { runTask } from './agent-task.ts'
 import { dcsAccess, requireAuthority } from './dcs-access.ts'
 import type { OperationDefinition, StepContext } from './operation.ts'
 
-const MEMBER_DAYS = 365
 const HEALTHY_TIMEOUT_MS = 60_000
 
 export const createDcs: OperationDefinition<Record<string, never>> = {
@@ -43,7 +42,7 @@ async function issueCertificates({ database, sealer }: StepContext): Promise<voi
     const owner = dcsMemberOwner(member.host_id)
     const address = hosts.get(member.host_id)?.address ?? ''
     const names = [address, 'localhost']
-    const issued = await issueCertificate(authorityOfPlatform, member.name, names, MEMBER_DAYS)
+    const issued = await issueCertificate(authorityOfPlatform, member.name, names, SERVICE_DAYS)
     await database.transaction(async (tx) => {
       await ensureSecret(tx, sealer, owner, SECRET.key, () => issued.keyPem)
       await ensureSecret(tx, sealer, owner, SECRET.certificate, () => issued.certificatePem)

@@ -6,7 +6,7 @@ import { newId } from '@howdah/core/ids.ts'
 import { placeCluster } from '@howdah/core/placement.ts'
 import { generatePassword } from '@howdah/core/scram.ts'
 import { INSTANCE_SLOTS_PER_HOST, instanceShare } from '@howdah/core/sizing.ts'
-import { createAuthority, issueCertificate } from '../certificates.ts'
+import { createAuthority, issueCertificate, SERVICE_DAYS } from '../certificates.ts'
 import { hostsById } from '../clusters/cluster-view.ts'
 import type { Queryable } from '../database.ts'
 import {
@@ -24,7 +24,6 @@ import { requireAuthority } from './dcs-access.ts'
 import type { StepContext } from './operation.ts'
 
 const LOCK_KEY = 7_340_003
-const SERVICE_DAYS = 365
 
 /** Serializes everything that allocates ports until the transaction ends. */
 export async function lockPorts(tx: Queryable): Promise<void> {
