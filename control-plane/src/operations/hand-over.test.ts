@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { HowdahError } from '@howdah/core/errors.ts'
 import {
-  describeLeftOut,
+  describeHandOver,
   type HoldReport,
   refusalOf,
   sortReleases,
@@ -43,6 +43,8 @@ test('a gateway that refuses a hold says why, even where another does not answer
 test('a gateway that does not answer a release is named, and the others report', () => {
   const { released, silent } = sortReleases(['g1', 'g2'], [lost, fulfilled(HELD)])
   assert.deepEqual(released, [{ name: 'g2', report: HELD }])
-  assert.equal(describeLeftOut({ left_out: silent }), '; without g1: no answer')
-  assert.equal(describeLeftOut({ left_out: [] }), '')
+  const report = { to: 'b', held_clients: 3, stall_ms: 200, left_out: silent }
+  const said = 'b leads; 3 clients waited, 200 ms at most'
+  assert.equal(describeHandOver(report), `${said}; without g1: no answer`)
+  assert.equal(describeHandOver({ ...report, left_out: [] }), said)
 })

@@ -160,9 +160,13 @@ export async function handOver(
   }
 }
 
-/** For people, to be put behind what was done; empty when no gateway was left out. */
-export function describeLeftOut({ left_out }: Pick<HandOverReport, 'left_out'>): string {
-  return left_out.map(({ name, reason }) => `; without ${name}: ${reason}`).join('')
+/** For people: who leads, how long clients waited, and which gateways could not hold theirs. */
+export function describeHandOver(
+  report: Pick<HandOverReport, 'to' | 'held_clients' | 'stall_ms' | 'left_out'>,
+): string {
+  const { to, held_clients: clients, stall_ms: stallMs, left_out: leftOut } = report
+  const without = leftOut.map(({ name, reason }) => `; without ${name}: ${reason}`).join('')
+  return `${to} leads; ${clients} clients waited, ${stallMs} ms at most${without}`
 }
 
 /** A step that runs again may do so between two leaders. */

@@ -9,7 +9,14 @@ import { readSecrets } from '../db/secrets.ts'
 import { SECRET } from '../hosts/render-input.ts'
 import { runTask } from './agent-task.ts'
 import { waitReplicas } from './bring-up.ts'
-import { drain, handOver, holdGateways, preflight, releaseGateways } from './hand-over.ts'
+import {
+  describeHandOver,
+  drain,
+  handOver,
+  holdGateways,
+  preflight,
+  releaseGateways,
+} from './hand-over.ts'
 import type { OperationContext, StepContext, StepPlan } from './operation.ts'
 
 const RESTART_TIMEOUT_MS = 120_000
@@ -96,8 +103,7 @@ async function handOverIfLeading(step: StepContext, name: string): Promise<void>
   if ((await askReign(step)).leader !== name) return
   await waitAll(step)
   const { candidate } = await preflight(step, undefined)
-  const report = await handOver(step, name, candidate.name)
-  await step.say(`${report.to} leads; clients waited ${report.stall_ms} ms at most`)
+  await step.say(describeHandOver(await handOver(step, name, candidate.name)))
 }
 
 /** Those on hosts that are away, too: with fewer, each restart is one more that is missing. */

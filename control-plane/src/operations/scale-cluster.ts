@@ -21,7 +21,7 @@ import { touchHosts } from '../db/hosts.ts'
 import { deleteSecrets } from '../db/secrets.ts'
 import { runTask } from './agent-task.ts'
 import { waitReplicas } from './bring-up.ts'
-import { drain, handOver, preflight } from './hand-over.ts'
+import { describeHandOver, drain, handOver, preflight } from './hand-over.ts'
 import type { OperationDefinition, StepContext } from './operation.ts'
 import { issueSecrets, place } from './place.ts'
 import { seedReplicas } from './seed-replica.ts'
@@ -86,8 +86,7 @@ async function handOverIfLeaving(step: StepContext, leaving: readonly string[]):
   const { leader } = await askReign(step)
   if (!leaving.includes(leader)) return
   const candidate = await chooseStaying(step, leaving)
-  const report = await handOver(step, leader, candidate)
-  await step.say(`${report.to} leads; clients waited ${report.stall_ms} ms at most`)
+  await step.say(describeHandOver(await handOver(step, leader, candidate)))
   await waitReplicas(step, undefined, { leaving })
 }
 

@@ -1,7 +1,7 @@
 // Changes the leader on purpose, without a failed transaction: clients of the pooled endpoint wait
 // meanwhile.
 import { waitReplicas } from './bring-up.ts'
-import { describeLeftOut, handOver, preflight, refuseLongTransactions } from './hand-over.ts'
+import { describeHandOver, handOver, preflight, refuseLongTransactions } from './hand-over.ts'
 import type { OperationDefinition } from './operation.ts'
 
 export const switchover: OperationDefinition<{ to: string | null }> = {
@@ -20,8 +20,7 @@ export const switchover: OperationDefinition<{ to: string | null }> = {
     })
     await step('hand-over', async (context) => {
       const report = await handOver(context, plan.from, plan.to)
-      const waited = `${report.held_clients} clients waited, ${report.stall_ms} ms at most`
-      await context.say(`${plan.to} leads; ${waited}${describeLeftOut(report)}`)
+      await context.say(describeHandOver(report))
       return report
     })
     await step('wait-replicas', (context) =>
