@@ -19,7 +19,6 @@ import {
   listInstances,
   setActive,
   setClusterState,
-  setInstanceActive,
 } from '../db/clusters.ts'
 import { touchHosts } from '../db/hosts.ts'
 import { readSecret, readSecrets } from '../db/secrets.ts'
@@ -29,7 +28,6 @@ import { runDcsTask } from './dcs-access.ts'
 import type { OperationContext, StepContext, StepPlan } from './operation.ts'
 import { PREPARE_BACKUPS_STEP, prepareBackups, scheduleBackups } from './prepare-backups.ts'
 
-const FIRST_ALONE_MS = 3_000
 const LEADER_TIMEOUT_MS = 120_000
 const REPLICAS_TIMEOUT_MS = 300_000
 const WRITE_TIMEOUT_MS = 60_000
@@ -45,20 +43,14 @@ export const BRING_UP_STEPS: readonly StepPlan[] = [
   { name: 'mark-available', title: 'marks the cluster available' },
 ]
 
-/**
- * `isNew`: there are no data yet, so it does not matter which instance is the first to lead.
- * `withoutAway`: the cluster is available without what is on hosts that are away.
- */
+/** `withoutAway`: the cluster is available without what is on hosts that are away. */
 export async function bringUp<Input>(
   { step }: Pick<OperationContext<Input>, 'step'>,
-  { isNew, withoutAway = false }: { isNew: boolean; withoutAway?: boolean },
   prepareDatabase: (step: StepContext) => Promise<void>,
+  { withoutAway = false }: { withoutAway?: boolean } = {},
 ): Promise<void> {
   await step('prepare-dcs', prepareDcs)
-  await step('start-services', async (context) => {
-    if (isNew) await startFirstInstance(context)
-    await startServices(context)
-  })
+  await step('start-services', startServices)
   await step('wait-leader', waitLeader)
   await step('prepare-database', async (context) => {
     await preparePlatformRoles(context)
@@ -95,26 +87,6 @@ async function startServices({ database, clusterId }: StepContext): Promise<void
     const instanceHosts = await setActive(tx, 'instance', clusterId, true)
     const gatewayHosts = await setActive(tx, 'gateway', clusterId, true)
     await touchHosts(tx, [...instanceHosts, ...gatewayHosts])
-  })
-}
-
-/**
- * One Patroni loads alone, then the others while it runs initdb, which keeps one core busy: a new
- * cluster has its leader sooner than when all load at once. Without it the rest goes ahead.
- */
-async function startFirstInstance(step: StepContext): Promise<void> {
-  const { database, clusterId } = step
-  const first = (await listInstances(database, clusterId))[0]
-  if (first === undefined) throw new Error('BUG: instances are placed before they are started')
-  await database.transaction(async (tx) => {
-    await setInstanceActive(tx, first.id, true)
-    await touchHosts(tx, [first.host_id])
-  })
-  const startedMs = performance.now()
-  await step.until([`report:${first.host_id}`], LEADER_TIMEOUT_MS, async () => {
-    const patroni = patroniOf(await hostsById(database), first)
-    const answers = patroni !== undefined && patroni.state !== 'unknown'
-    return answers || performance.now() - startedMs > FIRST_ALONE_MS ? true : undefined
   })
 }
 

@@ -23,7 +23,7 @@ export const createCluster: OperationDefinition<Record<string, never>> = {
   async run(operation) {
     await operation.step('place', place)
     await operation.step('issue-secrets', issueSecrets)
-    await bringUp(operation, { isNew: true }, createDefaults)
+    await bringUp(operation, createDefaults)
   },
   undo: {
     steps: TEAR_DOWN_STEPS,

@@ -47,7 +47,7 @@ export const forkCluster: OperationDefinition<ForkInput> = {
       await replay(context, input, at, { statements, amcheck: false, ...must })
     })
     await step('start-leader', (context) => startFirst(context, first))
-    await bringUp(operation, { isNew: false }, prepareFork)
+    await bringUp(operation, prepareFork)
   },
   undo: {
     steps: TEAR_DOWN_STEPS,

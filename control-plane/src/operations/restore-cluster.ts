@@ -86,7 +86,7 @@ export const restoreCluster: OperationDefinition<RestoreInput> = {
       'start-leader',
       own((context) => startFirst(context, first)),
     )
-    await bringUp(operation, { isNew: false }, changeConfiguration)
+    await bringUp(operation, changeConfiguration)
   },
   async beforeRetry(tx, { operationId, clusterId, done }) {
     if (done.has('stop')) refuseForeign(await findUndo(tx, clusterId), operationId)

@@ -27,7 +27,7 @@ export const undeleteCluster: OperationDefinition<Record<string, never>> = {
   ],
   async run(operation) {
     await operation.step('reserve-ports', reservePorts)
-    await bringUp(operation, { isNew: false }, async () => {})
+    await bringUp(operation, async () => {})
     await operation.step('remove-tombstone', ({ database, clusterId }) =>
       clearDeleted(database, clusterId),
     )

@@ -55,7 +55,7 @@ export const undoRestore: OperationDefinition<Record<string, never>> = {
       if (leaderId !== null) return await startFirst(context, leaderId)
       await context.say('nobody led when it was set aside: all start together')
     })
-    await bringUp(operation, { isNew: false, withoutAway: true }, changeConfiguration)
+    await bringUp(operation, changeConfiguration, { withoutAway: true })
   },
   async beforeRetry(tx, { operationId, clusterId, done }) {
     if (!done.has('end-undo')) refuseForeign(await findUndo(tx, clusterId), operationId)
