@@ -159,3 +159,8 @@ export async function askReign(step: StepContext): Promise<Reign> {
 export function statement(text: string, params: Statement['params'] = []): Statement {
   return { text, params }
 }
+
+/** All or nothing, and one wait for the disk instead of one for each. */
+export function inOneTransaction(statements: readonly Statement[]): Statement[] {
+  return [statement('begin'), ...statements, statement('commit')]
+}

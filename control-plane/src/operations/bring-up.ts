@@ -12,7 +12,7 @@ import {
   observe,
   patroniOf,
 } from '../clusters/cluster-view.ts'
-import { runOnLeader, type Statement, statement } from '../clusters/leader-sql.ts'
+import { inOneTransaction, runOnLeader, type Statement, statement } from '../clusters/leader-sql.ts'
 import {
   findCluster,
   listGateways,
@@ -207,7 +207,7 @@ async function preparePlatformRoles(step: StepContext): Promise<void> {
       statement(`alter role ${role} set ${name} = 0`),
     ),
   )
-  await runOnLeader(step, 'postgres', [
+  const statements = [
     AWAIT_REWIND_ROLE,
     ...roles,
     ...limits,
@@ -222,9 +222,10 @@ async function preparePlatformRoles(step: StepContext): Promise<void> {
       sequence bigint not null default 0)`),
     statement(`grant usage on schema howdah to ${probe}`),
     statement(`grant select, insert, update, delete on howdah.canary to ${probe}`),
-  ])
+  ]
+  await runOnLeader(step, 'postgres', inOneTransaction(statements))
   // New databases are copies of template1, so PgBouncer can look roles up in each of them.
-  await runOnLeader(step, 'template1', schema)
+  await runOnLeader(step, 'template1', inOneTransaction(schema))
 }
 
 /**

@@ -1,6 +1,6 @@
 // Creates a cluster: from a row in the database to a committed write through its write endpoint.
 import { scramVerifier } from '@howdah/core/scram.ts'
-import { runOnLeader } from '../clusters/leader-sql.ts'
+import { inOneTransaction, runOnLeader } from '../clusters/leader-sql.ts'
 import { setClusterState } from '../db/clusters.ts'
 import { readSecret } from '../db/secrets.ts'
 import { BRING_UP_STEPS, bringUp, ensureLoginRole } from './bring-up.ts'
@@ -37,6 +37,10 @@ async function createDefaults(step: StepContext): Promise<void> {
   const secret = `role:${DEFAULT_ROLE}`
   const password = await readSecret(step.database, step.sealer, step.clusterId, secret)
   if (password === undefined) throw new Error('BUG: the first password is made with the cluster')
-  await runOnLeader(step, 'postgres', ensureLoginRole(DEFAULT_ROLE, scramVerifier(password)))
+  await runOnLeader(
+    step,
+    'postgres',
+    inOneTransaction(ensureLoginRole(DEFAULT_ROLE, scramVerifier(password))),
+  )
   await ensureDatabase(step, DEFAULT_DATABASE, DEFAULT_ROLE)
 }

@@ -2,7 +2,7 @@
 import { HowdahError } from '@howdah/core/errors.ts'
 import { quoteIdentifier } from '@howdah/core/names.ts'
 import { PLATFORM_ROLES } from '@howdah/core/render/model.ts'
-import { runOnLeader, statement } from '../clusters/leader-sql.ts'
+import { inOneTransaction, runOnLeader, statement } from '../clusters/leader-sql.ts'
 import type { OperationDefinition, StepContext } from './operation.ts'
 
 const DUPLICATE_DATABASE = '42P04'
@@ -43,8 +43,9 @@ export async function ensureDatabase(
   const database = quoteIdentifier(name)
   const create = statement(`create database ${database} owner ${quoteIdentifier(owner)}`)
   await runOnLeader(step, 'postgres', [create], [DUPLICATE_DATABASE])
-  await runOnLeader(step, 'postgres', [
+  const rights = [
     statement(`revoke connect, temporary on database ${database} from public`),
     statement(`grant connect on database ${database} to ${PLATFORM_ROLES.pooler}`),
-  ])
+  ]
+  await runOnLeader(step, 'postgres', inOneTransaction(rights))
 }

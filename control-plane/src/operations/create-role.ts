@@ -1,7 +1,7 @@
 // Creates a role that can log in, with no more rights than were asked for in one database.
 import { HowdahError } from '@howdah/core/errors.ts'
 import { quoteIdentifier } from '@howdah/core/names.ts'
-import { runOnLeader, type Statement, statement } from '../clusters/leader-sql.ts'
+import { inOneTransaction, runOnLeader, type Statement, statement } from '../clusters/leader-sql.ts'
 import { ensureLoginRole } from './bring-up.ts'
 import type { OperationDefinition, StepContext } from './operation.ts'
 
@@ -24,7 +24,11 @@ export const createRole: OperationDefinition<CreateRoleInput> = {
     const owner = await step('check-name', (context) => checkName(context, input))
     await step('create', async (context) => {
       const verifier = openVerifier(context, input.name, input.verifier)
-      await runOnLeader(context, 'postgres', ensureLoginRole(input.name, verifier))
+      await runOnLeader(
+        context,
+        'postgres',
+        inOneTransaction(ensureLoginRole(input.name, verifier)),
+      )
     })
     await step('grant', async (context) => {
       if (input.access === 'none') return

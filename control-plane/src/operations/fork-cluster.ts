@@ -1,7 +1,7 @@
 // Makes a new cluster from another one's backups: as it was at a moment, with keys, passwords and a
 // place in the repository of its own. The source is only read; it may be long gone.
 import { scramVerifier } from '@howdah/core/scram.ts'
-import { runOnLeader, statement } from '../clusters/leader-sql.ts'
+import { inOneTransaction, runOnLeader, statement } from '../clusters/leader-sql.ts'
 import { setClusterState } from '../db/clusters.ts'
 import { readSecret } from '../db/secrets.ts'
 import { BRING_UP_STEPS, bringUp, ensureLoginRole } from './bring-up.ts'
@@ -67,6 +67,10 @@ async function prepareFork(step: StepContext): Promise<void> {
     `role:${DEFAULT_ROLE}`,
   )
   if (password === undefined) throw new Error('BUG: the first password is made with the cluster')
-  await runOnLeader(step, 'postgres', ensureLoginRole(DEFAULT_ROLE, scramVerifier(password)))
+  await runOnLeader(
+    step,
+    'postgres',
+    inOneTransaction(ensureLoginRole(DEFAULT_ROLE, scramVerifier(password))),
+  )
   await runOnLeader(step, 'postgres', [statement('delete from howdah.canary')])
 }
