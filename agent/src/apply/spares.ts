@@ -61,12 +61,11 @@ export async function makeSpare(needs: Omit<SpareNeeds, 'quietMs'>): Promise<voi
   if (version === undefined) return
   const program = join(postgresql[version] as string, 'initdb')
   const spare = below(root, spareDirectory(version))
-  const run = (timeoutMs: number, ...argv: [string, ...string[]]) =>
-    runProgram({ argv, timeoutMs, user: root.dropTo, signal, directory: root.path })
-
   if (await isUsable(spare, program)) return
   await makeServiceDirectories(root, [SPARES])
   const spares = below(root, SPARES)
+  const run = (timeoutMs: number, ...argv: [string, ...string[]]) =>
+    runProgram({ argv, timeoutMs, user: root.dropTo, signal, directory: spares })
   // Renamed before it is removed: whoever takes it meanwhile has all of it or nothing.
   const outdated = await lstat(spare).catch(() => undefined)
   const dropped = join(spares, `${DROPPED}${process.pid}`)
