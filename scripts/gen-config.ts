@@ -53,6 +53,11 @@ const COMMAND_LINE: Setting[] = [
     fallback: '7',
   },
   {
+    env: 'HOWDAH_SPARES',
+    doc: 'howdah up: handed to the agents; off: hosts keep no empty data directory ready',
+    fallback: 'on',
+  },
+  {
     env: 'HOWDAH_ARCHIVE_CHECK_SECONDS',
     doc: 'howdah up: handed to the control plane',
     fallback: '30',

@@ -9,6 +9,7 @@ export interface AgentConfig {
   enrolmentTokenFile: string | undefined
   serviceUser: string
   memoryBytes: number | undefined
+  keepsSpares: boolean
   logLevel: string
 }
 
@@ -75,6 +76,15 @@ export const SETTINGS: readonly Setting[] = [
     expected: 'a number of bytes, at least 67108864',
     parse: (text) => (/^[0-9]{8,15}$/.test(text) && Number(text) >= 2 ** 26 ? Number(text) : ''),
     doc: 'Memory that clusters of this host may use; all of the machine unless set',
+  },
+  {
+    key: 'keepsSpares',
+    env: 'HOWDAH_SPARES',
+    fallback: 'on',
+    required: true,
+    expected: 'on or off',
+    parse: (text) => (text === 'on' || text === 'off' ? text === 'on' : ''),
+    doc: 'Whether the host keeps an empty data directory for the next new cluster, 40 MB',
   },
   {
     key: 'logLevel',

@@ -95,7 +95,9 @@ async function runAgent(parts: AgentParts): Promise<void> {
 
   await Promise.all([
     applying,
-    keepSpares({ root, readFacts, quietMs: reconciler.quietMs, log, signal }),
+    ...(config.keepsSpares
+      ? [keepSpares({ root, readFacts, quietMs: reconciler.quietMs, log, signal })]
+      : []),
     keepIdentityValid({ root, controlPlane, identity, log, signal }),
     runReportLoop({
       controlPlane,

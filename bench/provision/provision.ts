@@ -47,7 +47,10 @@ export async function benchProvision(results: Results, options: ProvisionOptions
 }
 
 async function benchCreation(results: Results, options: ProvisionOptions): Promise<void> {
-  await using platform = await startPlatform({ subnet: options.subnet })
+  await using platform = await startPlatform({
+    subnet: options.subnet,
+    environment: { HOWDAH_SPARES: 'on' },
+  })
   results.note('idle-memory', readIdleMemory(platform.home))
   const user = await findBenchUser()
   await using work = await makeWorkDirectory(user, 'provision')

@@ -125,6 +125,7 @@ async function startParts(
     faultFile: join(layout.home, 'fault'),
     archiveCheckSeconds: undefined,
     undoDays: undefined,
+    spares: 'off',
   }
   undo.push(async () => void (await stopPlatform(outside, { say: () => undefined })))
   const say = () => undefined

@@ -91,6 +91,8 @@ export async function startPlatform(options: PlatformOptions): Promise<TestPlatf
     HOWDAH_HOME: home,
     HOWDAH_SUBNET: options.subnet,
     HOWDAH_FAULT_FILE: faultFile,
+    // Made whenever nothing happens, which in a suite is work for nobody.
+    HOWDAH_SPARES: 'off',
     ...options.environment,
   }
   const hosts = options.hosts === undefined ? [] : ['--hosts', String(options.hosts)]

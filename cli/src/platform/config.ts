@@ -11,6 +11,8 @@ export interface PlatformConfig {
   archiveCheckSeconds: string | undefined
   /** The same. */
   undoDays: string | undefined
+  /** `on` or `off`, handed to the agents; undefined: as they like. */
+  spares: string | undefined
 }
 
 export const DEFAULT_SUBNET = '127.42.0'
@@ -28,6 +30,10 @@ export function readPlatformConfig(env: NodeJS.ProcessEnv = process.env): Platfo
   if (!LOG_LEVELS.includes(logLevel)) {
     problems.push(`HOWDAH_LOG_LEVEL=${logLevel}: use one of ${LOG_LEVELS.join(', ')}`)
   }
+  const spares = env['HOWDAH_SPARES']
+  if (spares !== undefined && spares !== 'on' && spares !== 'off') {
+    problems.push(`HOWDAH_SPARES=${spares}: use on or off`)
+  }
   if (problems.length > 0) throw new HowdahError('preflight-failed', problems.join('\n'))
   return {
     subnet,
@@ -35,6 +41,7 @@ export function readPlatformConfig(env: NodeJS.ProcessEnv = process.env): Platfo
     faultFile: env['HOWDAH_FAULT_FILE'],
     archiveCheckSeconds: env['HOWDAH_ARCHIVE_CHECK_SECONDS'],
     undoDays: env['HOWDAH_UNDO_DAYS'],
+    spares,
   }
 }
 

@@ -64,6 +64,7 @@ export async function startAgent(context: ServicesContext, host: HostPlace): Pro
         HOWDAH_ENROLMENT_TOKEN_FILE: host.enrolmentTokenFile,
         HOWDAH_SERVICE_USER: user.name,
         HOWDAH_MEMORY_BYTES: String(memoryBytes),
+        ...(config.spares === undefined ? {} : { HOWDAH_SPARES: config.spares }),
         HOWDAH_LOG_LEVEL: config.logLevel,
       },
       directory: host.root,
