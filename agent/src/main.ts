@@ -95,9 +95,7 @@ async function runAgent(parts: AgentParts): Promise<void> {
 
   await Promise.all([
     applying,
-    ...(config.keepsSpares
-      ? [keepSpares({ root, readFacts, quietMs: reconciler.quietMs, log, signal })]
-      : []),
+    config.keepsSpares && keepSpares({ root, readFacts, quietMs: reconciler.quietMs, log, signal }),
     keepIdentityValid({ root, controlPlane, identity, log, signal }),
     runReportLoop({
       controlPlane,

@@ -10,7 +10,7 @@ import { SPARES } from '@howdah/core/spare-directory.ts'
 import { explainFailures, startPlatform, type TestPlatform } from '../harness/platform.ts'
 import { until } from '../harness/until.ts'
 
-const SPARES_TIMEOUT_MS = 60_000
+const SPARES_TIMEOUT_MS = 120_000
 const BINARIES = '/usr/lib/postgresql'
 
 let platform: TestPlatform

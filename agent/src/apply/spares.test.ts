@@ -74,7 +74,14 @@ test('it is made when the host is quiet, and not before', async () => {
     return quietMs
   }
   const isThere = () => stat(spare).then(Boolean, () => false)
-  const keeping = keepSpares({ root, readFacts, quietMs: look, log, signal: stop.signal })
+  const keeping = keepSpares({
+    root,
+    readFacts,
+    quietMs: look,
+    restMs: 0,
+    log,
+    signal: stop.signal,
+  })
   try {
     await until(
       'a look',

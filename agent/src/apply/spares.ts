@@ -17,6 +17,8 @@ import { pause } from '../wake.ts'
 const QUIET_MS = 5000
 const JITTER_MS = 5000
 const LOOK_MS = 5000
+/** A platform that starts creates its first cluster meanwhile. */
+const START_REST_MS = 30_000
 const INITDB_TIMEOUT_MS = 300_000
 const CHANGE_TIMEOUT_MS = 60_000
 /** Some forty megabytes are made; a disk that is nearly full is left alone. */
@@ -29,6 +31,8 @@ export interface SpareNeeds {
   readFacts: FactsReader
   /** For how long nothing was changed on this host; 0 while something is. Milliseconds. */
   quietMs: () => number
+  /** Before the first one; START_REST_MS unless given. */
+  restMs?: number
   log: Logger
   signal: AbortSignal
 }
@@ -37,6 +41,7 @@ export interface SpareNeeds {
 export async function keepSpares(needs: SpareNeeds): Promise<void> {
   const { log, quietMs, signal } = needs
   let failing = ''
+  await pause(needs.restMs ?? START_REST_MS, signal)
   while (!signal.aborted) {
     const missingMs = QUIET_MS - quietMs()
     await pause(missingMs > 0 ? missingMs + Math.random() * JITTER_MS : LOOK_MS, signal)
@@ -54,7 +59,7 @@ export async function keepSpares(needs: SpareNeeds): Promise<void> {
 }
 
 /** Does nothing where a usable one is there. Safe to repeat after a crash at any line. */
-export async function makeSpare(needs: Omit<SpareNeeds, 'quietMs'>): Promise<void> {
+export async function makeSpare(needs: Omit<SpareNeeds, 'quietMs' | 'restMs'>): Promise<void> {
   const { root, readFacts, log, signal } = needs
   const { postgresql, diskFreeBytes } = await readFacts()
   const version = Object.keys(postgresql).sort((a, b) => Number(b) - Number(a))[0]
