@@ -2,12 +2,11 @@
 // the same one. Method: a platform that keeps spares, and PostgreSQL's own word of what it is.
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { readdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { promisify } from 'node:util'
-import { SPARES } from '@howdah/core/spare-directory.ts'
 import { explainFailures, startPlatform, type TestPlatform } from '../harness/platform.ts'
+import { areMade, listSpares } from '../harness/spares.ts'
 import { until } from '../harness/until.ts'
 
 const SPARES_TIMEOUT_MS = 120_000
@@ -27,22 +26,15 @@ explainFailures(() => platform)
 
 /** System identifiers of the spares of all hosts, once each has one. */
 async function spares(): Promise<string[]> {
-  const hosts = join(platform.home, 'hosts')
   const paths = await until('a spare on each host', SPARES_TIMEOUT_MS, async () => {
-    const found = await Promise.all(
-      (await readdir(hosts)).map(async (host) => {
-        const names = await readdir(join(hosts, host, SPARES)).catch(() => [] as string[])
-        return names.map((name) => join(hosts, host, SPARES, name))
-      }),
-    )
-    const isMade = (names: string[]) => names.length === 1 && !names[0]?.includes('/making-')
-    return found.every(isMade) ? { value: found.flat() } : { seen: JSON.stringify(found) }
+    const found = await listSpares(platform.home)
+    return areMade(found) ? { value: found.flat() } : { seen: JSON.stringify(found) }
   })
   return await Promise.all(paths.map(identifierOf))
 }
 
 async function identifierOf(directory: string): Promise<string> {
-  const [version = ''] = await readdir(BINARIES)
+  const [version = ''] = basename(directory).split('-')
   const program = join(BINARIES, version, 'bin/pg_controldata')
   const { stdout } = await promisify(execFile)(program, ['-D', directory], { env: { LC_ALL: 'C' } })
   return /system identifier: +(\d+)/.exec(stdout)?.[1] ?? ''

@@ -8,6 +8,7 @@ import { describeError } from '@howdah/core/errors.ts'
 import { PLATFORM_ROLES } from '@howdah/core/render/model.ts'
 import { INITDB_OPTIONS, SPARES, spareDirectory } from '@howdah/core/spare-directory.ts'
 import type { Logger } from 'pino'
+import { makeBackoff } from '../backoff.ts'
 import { below, type HostRoot, makeServiceDirectories } from '../host-root.ts'
 import type { FactsReader } from '../observe/host-facts.ts'
 import { runProgram } from '../run-program.ts'
@@ -17,6 +18,8 @@ import { pause } from '../wake.ts'
 const QUIET_MS = 5000
 const JITTER_MS = 5000
 const LOOK_MS = 5000
+/** What failed once costs processors and disk each time that it is tried. */
+const RETRY_MS_MAX = 600_000
 /** A platform that starts creates its first cluster meanwhile. */
 const START_REST_MS = 30_000
 const INITDB_TIMEOUT_MS = 300_000
@@ -40,6 +43,7 @@ export interface SpareNeeds {
 /** Keeps a spare of the newest PostgreSQL of the host: the version that a new cluster gets. */
 export async function keepSpares(needs: SpareNeeds): Promise<void> {
   const { log, quietMs, signal } = needs
+  const backoff = makeBackoff({ minMs: LOOK_MS, maxMs: RETRY_MS_MAX })
   let failing = ''
   await pause(needs.restMs ?? START_REST_MS, signal)
   while (!signal.aborted) {
@@ -49,11 +53,13 @@ export async function keepSpares(needs: SpareNeeds): Promise<void> {
     try {
       await makeSpare(needs)
       failing = ''
+      backoff.reset()
     } catch (error) {
       if (signal.aborted) return
       const said = describeError(error)
       if (said !== failing) log.warn({ error: said }, 'no spare data directory')
       failing = said
+      await pause(backoff.nextMs(), signal)
     }
   }
 }

@@ -78,18 +78,21 @@ async function judgeLeaderHost(needs: HostSentinelNeeds): Promise<void> {
       syncReplicaKnown: view.syncReplicas.length > 0,
       paused: view.paused,
     }
-    const verdict = gaveUp
-      ? judgeSurrender(seen)
-      : judgeSilence({
-          ...seen,
-          otherHosts: hearing.otherCount,
-          silentFor: [
-            hearing.silentMs(instance.hostId),
-            ...hearing.othersSilentMs(instance.hostId),
-          ],
-          limitMs,
-          leaseAgeMs: cluster.durability === 'async' ? await ageOf(watch, leader) : undefined,
-        })
+    const given = gaveUp ? judgeSurrender(seen) : undefined
+    // One that gave up and may not lose its claim for that may be silent, too, long enough.
+    const verdict =
+      given !== undefined && (given.act || !silent)
+        ? given
+        : judgeSilence({
+            ...seen,
+            otherHosts: hearing.otherCount,
+            silentFor: [
+              hearing.silentMs(instance.hostId),
+              ...hearing.othersSilentMs(instance.hostId),
+            ],
+            limitMs,
+            leaseAgeMs: cluster.durability === 'async' ? await ageOf(watch, leader) : undefined,
+          })
     if (verdict.say !== said) log.warn({ leader: leader.name, act: verdict.act }, verdict.say)
     said = verdict.say
     if (verdict.act) await takeKey(needs, leader, view.syncRevision, verdict.say)
