@@ -122,8 +122,28 @@ async function shown(): Promise<Cluster> {
   return (await platform.api<Cluster>('GET', '/v1/clusters/demo')).body
 }
 
+/**
+ * The cluster once each instance has its part: one leads, one is synchronous, all stream. A
+ * readiness verdict asks for less: a former leader may still be rewinding, and be no candidate.
+ */
+function settled(): Promise<Cluster> {
+  return until('every instance to have its part', 90_000, async () => {
+    const seen = await shown()
+    const parts = seen.instances.map(({ name, role, state, streaming }) =>
+      role === 'leader' || streaming ? `${name} ${role} ${state}` : `${name} ${role} (${state})`,
+    )
+    const isSettled =
+      seen.instances.every(({ state }) => state === 'running') &&
+      seen.instances.every(({ role, streaming }) => role === 'leader' || streaming) &&
+      ['leader', 'sync-replica'].every(
+        (part) => seen.instances.filter(({ role }) => role === part).length === 1,
+      )
+    return isSettled ? { value: seen } : { seen: parts.join(', ') }
+  })
+}
+
 test('a dry run of a switchover names who would take over, and changes nothing', async () => {
-  const before = await shown()
+  const before = await settled()
   const reply = await act('switchover', { dry_run: true })
   assert.equal(reply.status, 200)
   assert.equal(reply.body.from, leaderOf(before))
@@ -151,7 +171,7 @@ test('a switchover fails no transaction, and says what it cost', async () => {
 })
 
 test('a replica that is not synchronous cannot be chosen; a stranger is not found', async () => {
-  const { instances } = await shown()
+  const { instances } = await settled()
   const replica = instances.find(({ role }) => role === 'replica')?.name
   const refused = await act('switchover', { to: replica })
   assert.equal(refused.status, 409)
@@ -277,7 +297,7 @@ test('a pause in which the leader died ends when it is told to', async () => {
 })
 
 test('a failover that could lose acknowledged data wants to be told so', async () => {
-  const { instances } = await shown()
+  const { instances } = await settled()
   const replica = instances.find(({ role }) => role === 'replica')?.name
   const operation = await finish(await act('failover', { to: replica }))
   assert.equal(operation.state, 'failed')
@@ -321,7 +341,7 @@ async function notes(): Promise<string[]> {
 
 test('a leader that dies between two removals costs no acknowledged row', LONG, async () => {
   await sql({ cluster }, 'create table note (line text primary key)')
-  const { instances } = await shown()
+  const { instances } = await settled()
   const lost = instances.find(({ role }) => role === 'leader')
   const first = instances.find(({ role }) => role === 'replica')?.name ?? ''
   const second = instances.find(({ role }) => role === 'sync-replica')?.name ?? ''
