@@ -1,8 +1,9 @@
 // The only composition root: reads the configuration, builds what there is and wires it together.
 import { describeError } from '@howdah/core/errors.ts'
+import { apiTls } from './api/app.ts'
 import { makeApi } from './api/server.ts'
 import { startRemovals } from './backups/remove-stanza.ts'
-import { type Authority, fingerprint, issueCertificate } from './certificates.ts'
+import { type Authority, fingerprint } from './certificates.ts'
 import { listenForChanges } from './changes.ts'
 import { type Config, readConfig } from './config.ts'
 import { openDatabase } from './database.ts'
@@ -15,7 +16,7 @@ import {
   ensureDefaultRepository,
   writeFileAtomically,
 } from './first-start.ts'
-import { makeAgentListener } from './hosts/agent-listener.ts'
+import { agentTls, makeAgentListener } from './hosts/agent-listener.ts'
 import { startHousekeeping } from './housekeeping.ts'
 import { type Log, makeLog } from './log.ts'
 import { operations } from './operations/catalogue.ts'
@@ -24,32 +25,29 @@ import { startWorker } from './operations/worker.ts'
 import { startArchiveChecks } from './schedules/check-archives.ts'
 import { startSchedules } from './schedules/run-schedules.ts'
 import { readSealer } from './sealing.ts'
-
-const SERVER_CERTIFICATE_DAYS = 90
+import { issueServerCertificate, renewDaily } from './server-certificate.ts'
 
 type Stop = () => Promise<void> | void
 
-async function serverCertificate(config: Config, authority: Authority) {
-  const names = [
-    'localhost',
-    '127.0.0.1',
-    config.apiAddress,
-    config.agentAddress,
-    ...config.publicNames.split(',').map((name) => name.trim()),
-  ].filter((name) => name !== '' && name !== '0.0.0.0' && name !== '::')
-  return issueCertificate(authority, 'howdah', [...new Set(names)], SERVER_CERTIFICATE_DAYS)
-}
-
 async function startListeners(platform: Platform, authority: Authority): Promise<Stop[]> {
   const { config, log } = platform
-  const tls = await serverCertificate(config, authority)
+  const issue = () => issueServerCertificate(config, authority)
+  const issued = await issue()
   const caFingerprint = fingerprint(authority.certificatePem)
-  const api = await makeApi({ platform, operations, caFingerprint, tls })
-  const agents = makeAgentListener({ platform, authority, tls })
+  const api = await makeApi({ platform, operations, caFingerprint, tls: apiTls(issued) })
+  const agents = makeAgentListener({ platform, authority, tls: agentTls(issued, authority) })
   await agents.listen({ host: config.agentAddress, port: Number(config.agentPort) })
   await api.listen({ host: config.apiAddress, port: Number(config.apiPort) })
   log.info({ api: api.addresses(), agents: agents.addresses() }, 'listens')
-  return [() => api.close(), () => agents.close()]
+  const renewal = renewDaily({
+    issue,
+    show(renewed) {
+      api.server.setSecureContext(apiTls(renewed))
+      agents.server.setSecureContext(agentTls(renewed, authority))
+    },
+    log,
+  })
+  return [() => renewal.stop(), () => api.close(), () => agents.close()]
 }
 
 async function start(config: Config, log: Log): Promise<Stop[]> {

@@ -1,8 +1,10 @@
 // Owns the HTTP application that the API's resources register their routes on: TLS and limits, and
 // what each `register…` function is given. It knows no resource.
+import type { SecureContextOptions } from 'node:tls'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { newId } from '@howdah/core/ids.ts'
 import fastify, { LogController } from 'fastify'
+import type { IssuedCertificate } from '../certificates.ts'
 import type { Operations } from '../operations/engine.ts'
 import type { Platform } from '../operations/operation.ts'
 import { answerUnreadable, makeErrorHandler } from './error-handler.ts'
@@ -15,7 +17,11 @@ export interface ApiOptions {
   operations: Operations
   /** SHA-256 of the platform CA, for enrolment tokens. */
   caFingerprint: string
-  tls: { certificatePem: string; keyPem: string }
+  tls: SecureContextOptions
+}
+
+export function apiTls({ certificatePem, keyPem }: IssuedCertificate): SecureContextOptions {
+  return { cert: certificatePem, key: keyPem, minVersion: 'TLSv1.2' }
 }
 
 export function makeApp({ platform, tls }: ApiOptions) {
@@ -32,7 +38,7 @@ export function makeApp({ platform, tls }: ApiOptions) {
     frameworkErrors: makeErrorHandler(platform.log),
     clientErrorHandler: answerUnreadable,
     routerOptions: { maxParamLength: 300 },
-    https: { cert: tls.certificatePem, key: tls.keyPem, minVersion: 'TLSv1.2' },
+    https: tls,
   }).withTypeProvider<TypeBoxTypeProvider>()
 }
 

@@ -1,6 +1,6 @@
 // Owns the agents' side of the control plane: enrolment, renewal, the long poll and reports, over
 // mTLS. An agent is who its certificate says; nothing in a body can make it another host.
-import type { TLSSocket } from 'node:tls'
+import type { SecureContextOptions, TLSSocket } from 'node:tls'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
 import { HowdahError } from '@howdah/core/errors.ts'
@@ -21,7 +21,7 @@ import {
 import fastify, { type FastifyReply, type FastifyRequest, LogController } from 'fastify'
 import { answerUnreadable, makeErrorHandler } from '../api/error-handler.ts'
 import { refuseUnstorableText } from '../api/validation.ts'
-import { type Authority, signRequest } from '../certificates.ts'
+import { type Authority, type IssuedCertificate, signRequest } from '../certificates.ts'
 import { notifyChange } from '../changes.ts'
 import type { Queryable } from '../database.ts'
 import { findCluster, isClusterOnHost } from '../db/clusters.ts'
@@ -51,7 +51,7 @@ declare module 'fastify' {
 export interface AgentListenerOptions {
   platform: Platform
   authority: Authority
-  tls: { certificatePem: string; keyPem: string }
+  tls: SecureContextOptions
 }
 
 /** The host id in the client certificate; the chain was verified by TLS against the platform CA. */
@@ -67,6 +67,15 @@ async function authenticate(platform: Platform, request: FastifyRequest): Promis
   return host
 }
 
+export function agentTls(issued: IssuedCertificate, authority: Authority): SecureContextOptions {
+  return {
+    ca: [authority.certificatePem],
+    cert: issued.certificatePem + authority.certificatePem,
+    key: issued.keyPem,
+    minVersion: 'TLSv1.3',
+  }
+}
+
 export function makeAgentListener(options: AgentListenerOptions) {
   const { platform, authority, tls } = options
   const app = fastify({
@@ -79,12 +88,9 @@ export function makeAgentListener(options: AgentListenerOptions) {
     frameworkErrors: makeErrorHandler(platform.log),
     clientErrorHandler: answerUnreadable,
     https: {
-      ca: [authority.certificatePem],
-      cert: tls.certificatePem + authority.certificatePem,
-      key: tls.keyPem,
+      ...tls,
       requestCert: true,
       rejectUnauthorized: false,
-      minVersion: 'TLSv1.3',
     },
   }).withTypeProvider<TypeBoxTypeProvider>()
   app.setValidatorCompiler(TypeBoxValidatorCompiler)
