@@ -158,7 +158,7 @@ test('a spec is applied: directories, files, a supervised service that answers',
   if (process.getuid?.() === 0) assert.notEqual(file.uid, 0)
 })
 
-test('a reload file reloads, a restart file restarts, a new argument restarts', async () => {
+test('a reload file reloads, a restart file restarts, and then a new argument', async () => {
   const first = await status('web', (found) => found.ready)
   await apply(
     makeSpec(2, { files: [haproxyFile('web', 7001, 'second')], services: [haproxy('web', 7001)] }),
@@ -305,6 +305,21 @@ async function startUp(): Promise<string> {
   socket.end(Buffer.from('\0\0\0\x11\0\x03\0\0user\0app\0\0'))
   return await text(socket).catch((error: unknown) => String(error))
 }
+
+test('what is never restarted runs on with a new command line', async () => {
+  const file = haproxyFile('web', 7001, 'third')
+  const lasting = haproxy('web', 7001, { restartOn: [] })
+  await apply(makeSpec(150, { files: [file], services: [lasting] }))
+  const before = await status('web', (found) => found.ready)
+  const record = () => readFile(join(host.root, 'services/web/applied.json'), 'utf8')
+  const recorded = await record()
+  const changed = { ...lasting, args: [...lasting.args, '-q'] }
+  await apply(makeSpec(151, { files: [file], services: [changed] }))
+  // Written last; a service that is restarted is down then.
+  await until('the new run script to be in place', record, (text) => text !== recorded)
+  process.kill(before?.pid as number, 0)
+  assert.match(await readFile(join(host.root, 'services/web/run'), 'utf8'), /-q/)
+})
 
 test('a symlink that a service planted is not followed', async () => {
   await symlink('/tmp', join(host.root, 'data', 'planted'))

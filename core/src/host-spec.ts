@@ -47,7 +47,11 @@ export const HostService = Type.Object(
     args: Type.Array(Type.String({ maxLength: 4096 }), { maxItems: 64 }),
     /** The whole environment: nothing is inherited (DESIGN 11: libpq would read root's files). */
     env: Type.Record(Type.String({ pattern: '^[A-Z_][A-Z0-9_]*$' }), Type.String()),
-    /** A change of these files restarts the service. */
+    /**
+     * A change of these files restarts the service, and so does another command line or
+     * environment. With none it is never restarted for a change: an upgrade must not end the
+     * sessions of every host at once.
+     */
     restartOn: Type.Array(RelativePath),
     /** A change of these files sends `reloadSignal`. */
     reloadOn: Type.Array(RelativePath),

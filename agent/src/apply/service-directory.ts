@@ -27,6 +27,9 @@ export interface RenderedService {
   record: AppliedRecord
 }
 
+/** As `start`: a new run script counts from the next start of the process, whenever that is. */
+export const NEVER_RESTARTED = ''
+
 /** Its presence marks a directory as the agent's own to change and remove. */
 const RECORD_FILE = 'applied.json'
 
@@ -51,6 +54,7 @@ export async function renderService(
     user,
   })
   const logRun = renderLogScript(join(root.path, HOST_LAYOUT.log, service.name), user)
+  const isRestarted = service.restartOn.length > 0
   const stop = { signal: `${service.stopSignal}\n`, timeout: `${service.stopTimeoutMs}\n` }
   return {
     service,
@@ -62,9 +66,9 @@ export async function renderService(
       ['timeout-kill', { content: stop.timeout, mode: 0o600 }],
     ]),
     record: {
-      start: digest([run, ...contents(spec, service.restartOn)]),
+      start: isRestarted ? digest([run, ...contents(spec, service.restartOn)]) : NEVER_RESTARTED,
       reload: digest([service.reloadSignal, ...contents(spec, service.reloadOn)]),
-      stop: digest([stop.signal, stop.timeout]),
+      stop: digest([stop.signal, stop.timeout, ...(isRestarted ? [] : [run])]),
     },
   }
 }
@@ -88,7 +92,7 @@ export async function readRecord(root: HostRoot, name: string): Promise<AppliedR
     const parsed: unknown = JSON.parse(text)
     if (Value.Check(AppliedRecord, parsed)) return parsed
   } catch {
-    // Falls through: restarting once is the safe reading of a record that cannot be read.
+    // Falls through: what may be restarted is, once; the rest reads its files again.
   }
   return { start: '', reload: '', stop: '' }
 }

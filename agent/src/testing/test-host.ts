@@ -4,7 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { userInfo } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { openHostRoot } from '../host-root.ts'
 import { runProgram } from '../run-program.ts'
 import { until } from './until.ts'
@@ -78,6 +78,8 @@ function startAgent(root: string, user: string, env: Record<string, string>): Te
       HOWDAH_HOST_ROOT: root,
       HOWDAH_SERVICE_USER: user,
       HOWDAH_LOG_LEVEL: 'debug',
+      // As on a platform: from the second start on nothing is compiled.
+      NODE_COMPILE_CACHE: join(dirname(root), 'cache'),
       ...env,
     },
     stdio: ['ignore', 'pipe', 'pipe'],
