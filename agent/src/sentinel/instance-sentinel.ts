@@ -14,6 +14,7 @@ import { HOST_LAYOUT, type WatchedCluster } from '@howdah/core/host-spec.ts'
 import type { Logger } from 'pino'
 import type { ClusterWatch } from '../dcs/cluster-watch.ts'
 import type { EventStore } from '../event-store.ts'
+import { startStopwatch } from '../stopwatch.ts'
 import { pause } from '../wake.ts'
 import { type FenceTarget, fence, killPatroni } from './fence.ts'
 import type { ClusterHearing } from './heartbeats.ts'
@@ -111,9 +112,9 @@ async function watchPostmaster(needs: SentinelNeeds, target: FenceTarget): Promi
       await handOverEarly(needs, target, known)
     }
     // Of the pause alone: what the guard itself waits for is no stall.
-    const pausedMs = performance.now()
+    const pausedMs = startStopwatch()
     await pause(POLL_MS, signal)
-    stalledMs = performance.now() - pausedMs
+    stalledMs = pausedMs()
   }
 }
 
@@ -156,9 +157,9 @@ async function readLoss(
 }
 
 /**
- * This very process did not run for longer than a lease may be trusted: the host was frozen, and
- * others may lead by now. PostgreSQL woke up with us and answers its old sessions, so it is fenced
- * unless the dcs says that it still leads.
+ * This very process did not run for longer than a lease may be trusted: the host was frozen or
+ * suspended, and others may lead by now. PostgreSQL woke up with us and answers its old sessions,
+ * so it is fenced unless the dcs says that it still leads.
  */
 async function fenceAfterStall(
   needs: SentinelNeeds,
