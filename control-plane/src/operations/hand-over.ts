@@ -11,6 +11,7 @@ import { readSecrets } from '../db/secrets.ts'
 import { SECRET } from '../hosts/render-input.ts'
 import { askAgent, runTask } from './agent-task.ts'
 import type { StepContext } from './operation.ts'
+import { shortenShutdown } from './shorten-shutdown.ts'
 
 /** A transaction older than this would outlast the hold: it is named, and nothing is changed. */
 export const TRANSACTION_MS_MAX = 2000
@@ -129,8 +130,7 @@ export async function handOver(
   if (leader.instance.name === from) {
     // Readers that came to the leader while no replica was there would die with its shutdown.
     await drain(step, from, true)
-    await step.say('writes out what is dirty, so that the shutdown is short')
-    await runOnLeader(step, 'postgres', [statement('checkpoint')])
+    await shortenShutdown(step)
     try {
       await holdGateways(step, gateways)
       await switchLeader(step, leader, to)
