@@ -47,9 +47,13 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     'switchover',
     'a planned change of leader under 16 clients: failed transactions, longest stall',
   ),
+  restart: failureBench(
+    'restart',
+    'a rolling restart of three instances under 16 clients: failed transactions, stalls',
+  ),
   crash: failureBench('crash', 'SIGKILL to the leader: the gap that a client sees'),
   reroute: failureBench('reroute', 'from a new leader that writes to a client that is with it'),
-  failures: failureBench('failures', 'switchover, crash and reroute in one run'),
+  failures: failureBench('failures', 'switchover, restart, crash and reroute in one run'),
   'host-loss': failureBench(
     'host-loss',
     "the leader's host goes, refusing or black-holed (root): gap, lost rows, overlap of leaders",

@@ -19,7 +19,7 @@ const OPERATION_TIMEOUT_MS = 120_000
 
 export interface OurStack extends Stack {
   platform: TestPlatform
-  /** What the operation of the last switchover reported of itself. */
+  /** What the last operation, a switchover or a restart, reported of itself. */
   lastReport(): Operation | undefined
   /** What the platform recorded of the last change of leader. */
   lastFailover(): Promise<Cluster['last_failover']>
@@ -69,7 +69,10 @@ function makeStack(
     candidate: async () =>
       (await read()).instances.find(({ role }) => role === 'sync-replica')?.name ?? '',
     switchover: async (to) => {
-      report = await switchOurs(platform, path, to)
+      report = await operate(platform, `${path}/switchover`, { to })
+    },
+    restartAll: async () => {
+      report = await operate(platform, `${path}/restart`, {})
     },
     loseHost: async (name, kind) => loseHostOf(platform, await read(), name, kind),
     gatewayPids: () => gatewayPids(platform),
@@ -124,9 +127,9 @@ async function loseHostOf(
   return loseHost(loopbackHost(platform, instance.host, instance.address), kind)
 }
 
-async function switchOurs(platform: TestPlatform, path: string, to: string): Promise<Operation> {
-  const reply = await platform.api<{ operation: Operation }>('POST', `${path}/switchover`, { to })
-  if (reply.status !== 202) throw new Error(`switchover: ${JSON.stringify(reply.body)}`)
+async function operate(platform: TestPlatform, path: string, body: object): Promise<Operation> {
+  const reply = await platform.api<{ operation: Operation }>('POST', path, body)
+  if (reply.status !== 202) throw new Error(`${path}: ${JSON.stringify(reply.body)}`)
   const { id } = reply.body.operation
   const operation = await platform.waitOperation(id, OPERATION_TIMEOUT_MS)
   if (operation.state !== 'succeeded') throw new Error(JSON.stringify(operation.error))

@@ -25,6 +25,8 @@ export interface Stack extends AsyncDisposable {
   candidate(): Promise<string>
   /** Asks for it and returns when the answer says that it is over. */
   switchover(to: string): Promise<void>
+  /** Restarts PostgreSQL of every instance, one after the other, and returns when it is over. */
+  restartAll(): Promise<void>
   /** Everything that runs on the host of an instance is lost, until it is restored. */
   loseHost(instanceName: string, kind: LossKind): Promise<HostLoss>
   /** Processes that every transaction passes on its way: proxies and poolers. */

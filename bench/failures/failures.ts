@@ -6,11 +6,12 @@ import { crashTrial } from './crash.ts'
 import { summarizeFailures } from './failure-summary.ts'
 import { hostLossTrials } from './host-loss.ts'
 import { rerouteTrial } from './reroute.ts'
-import { switchoverTrial } from './switchover.ts'
+import { restartTrial, switchoverTrial } from './switchover.ts'
 import { runTrials, type Trial, type TrialOptions } from './trials.ts'
 
 const FIELDS: Readonly<Record<string, readonly string[]>> = {
   switchover: ['stallMs'],
+  'rolling-restart': ['stallMs', 'stalledMs'],
   crash: ['gapMs'],
   reroute: ['sessionMs', 'helloMs'],
   refusing: ['gapMs', 'overlapMs', 'returnGapMs'],
@@ -19,9 +20,10 @@ const FIELDS: Readonly<Record<string, readonly string[]>> = {
 
 export const FAILURE_TRIALS: Readonly<Record<string, readonly Trial[]>> = {
   switchover: [switchoverTrial],
+  restart: [restartTrial],
   crash: [crashTrial],
   reroute: [rerouteTrial],
-  failures: [switchoverTrial, crashTrial, rerouteTrial],
+  failures: [switchoverTrial, restartTrial, crashTrial, rerouteTrial],
   'host-loss': hostLossTrials,
 }
 

@@ -1,5 +1,5 @@
-// Owns the bench of a planned change of leader under sixteen clients: how many transactions fail,
-// and how long the unluckiest client waits for its next commit.
+// Owns the benches of planned work under sixteen clients: a change of leader, and a restart of all
+// instances. How many transactions fail, and how long the unluckiest client waits.
 import { setTimeout as delay } from 'node:timers/promises'
 import { until } from '../../test/harness/until.ts'
 import type { OurStack } from '../our-stack.ts'
@@ -11,18 +11,32 @@ const WARM_UP_TIMEOUT_MS = 60_000
 const WARM_UP_COMMITS = 20
 const COOL_DOWN_MS = 1000
 
-export const switchoverTrial: Trial = { kind: 'switchover', run: runSwitchover }
+export const switchoverTrial: Trial = {
+  kind: 'switchover',
+  run: async (stack, round) => {
+    const to = await stack.candidate()
+    return underClients(stack, round, () => stack.switchover(to))
+  },
+}
 
-async function runSwitchover(stack: Stack, round: number): Promise<Record<string, unknown>> {
+export const restartTrial: Trial = {
+  kind: 'rolling-restart',
+  run: (stack, round) => underClients(stack, round, () => stack.restartAll()),
+}
+
+async function underClients(
+  stack: Stack,
+  round: number,
+  act: () => Promise<void>,
+): Promise<Record<string, unknown>> {
   const from = await stack.waitWhole()
-  const to = await stack.candidate()
   const clients = await startTransactionClients(stack.write, round)
   await until('every client to commit', WARM_UP_TIMEOUT_MS, () => {
     const least = clients.committedMin()
     return least >= WARM_UP_COMMITS ? { value: true } : { seen: `${least} commits` }
   })
   const startedMs = performance.now()
-  await stack.switchover(to)
+  await act()
   const answeredMs = Math.round(performance.now() - startedMs)
   // A peer's proxy may still have to notice: clients work until it has, and a while longer.
   const leader = await settle(stack)
@@ -40,7 +54,7 @@ async function runSwitchover(stack: Stack, round: number): Promise<Record<string
   }
 }
 
-/** What our own operation says of the switchover, to hold against what the clients saw. */
+/** What our own operation says of its change of leader, to hold against what the clients saw. */
 function saidOf(stack: OurStack): string | undefined {
   return stack.lastReport()?.steps.find(({ name }) => name === 'hand-over')?.message
 }

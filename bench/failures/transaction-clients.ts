@@ -12,6 +12,8 @@ export interface ClientsReport {
   disturbed: number
   /** The longest that any client was without a commit. */
   stallMs: number
+  /** The most that any client was in stalls of more than `STALL_MS`, all of them together. */
+  stalledMs: number
   /** Error texts, each once, at most a handful. */
   errors: string[]
   /** Acknowledged transactions that are not there. */
@@ -24,10 +26,13 @@ interface ClientState {
   failed: number
   lastMs: number
   stallMs: number
+  stalledMs: number
 }
 
 export const CLIENTS = 16
 const THINK_MS = 5
+/** Shorter ones are this machine's own. */
+const STALL_MS = 100
 const RECONNECT_MS = 10
 const ERRORS_MAX = 5
 const LIMITS = { connectTimeoutMs: 5000, queryTimeoutMs: 60_000 }
@@ -57,7 +62,10 @@ export async function startTransactionClients(
   const signal = { stopping: false }
   const states = Array.from({ length: CLIENTS }, (_, index): ClientState => {
     const number = index + 1
-    return { number, committed: [], failed: 0, lastMs: performance.now(), stallMs: 0 }
+    return {
+      ...{ number, committed: [], failed: 0 },
+      ...{ lastMs: performance.now(), stallMs: 0, stalledMs: 0 },
+    }
   })
   const first = round * (CLIENTS + 1) * NUMBERS
   const running = states.map((state) => runClient(address, state, first, signal, errors))
@@ -74,6 +82,7 @@ export async function startTransactionClients(
         failed: states.reduce((sum, { failed }) => sum + failed, 0),
         disturbed: states.filter(({ failed }) => failed > 0).length,
         stallMs: Math.round(Math.max(...states.map(({ stallMs }) => stallMs))),
+        stalledMs: Math.round(Math.max(...states.map(({ stalledMs }) => stalledMs))),
         errors: [...errors].slice(0, ERRORS_MAX),
         lost: await countLost(address, first, acknowledged),
       }
@@ -118,7 +127,11 @@ async function transact(client: pg.Client, account: number, number: number): Pro
 function noteStall(state: ClientState): void {
   const nowMs = performance.now()
   // Before the first one it had to connect: that is no stall.
-  if (state.committed.length > 0) state.stallMs = Math.max(state.stallMs, nowMs - state.lastMs)
+  if (state.committed.length > 0) {
+    const ms = nowMs - state.lastMs
+    state.stallMs = Math.max(state.stallMs, ms)
+    if (ms > STALL_MS) state.stalledMs += ms
+  }
   state.lastMs = nowMs
 }
 

@@ -23,7 +23,7 @@ import { makePeerTls } from './peer-tls.ts'
 
 const READY_TIMEOUT_MS = 180_000
 const WHOLE_TIMEOUT_MS = 180_000
-const SWITCHOVER_TIMEOUT_MS = 120_000
+const ANSWER_TIMEOUT_MS = 120_000
 const ROLE = 'app'
 
 export interface PeerOptions {
@@ -112,6 +112,7 @@ function makeStack(
       return cluster.instances.find(({ name }) => name !== leader?.name)?.name ?? ''
     },
     switchover: (to) => switchPeer(cluster, to),
+    restartAll: () => restartPeer(cluster, write),
     loseHost: (name, kind) => loseHost(peerHost(cluster, gateway, name), kind),
     gatewayPids: () => gateway.processes().map(({ pid }) => pid),
     configuration: () => ({ 'patroni.yml': cluster.exampleFile, ...gateway.configuration }),
@@ -172,11 +173,32 @@ async function readMembers(leader: PeerInstance): Promise<number> {
 async function switchPeer(cluster: PatroniCluster, to: string): Promise<void> {
   const leader = await findPeerLeader(cluster)
   if (leader === undefined) throw new Error('the peer has no leader')
-  const answer = await fetch(`http://${leader.address}:8008/switchover`, {
+  await askPatroni(leader, 'switchover', { leader: leader.name, candidate: to })
+}
+
+/** As a careful operator does: replicas first, then the leader once it is a replica. */
+async function restartPeer(cluster: PatroniCluster, write: SqlAddress): Promise<void> {
+  const before = await waitWhole(cluster, write)
+  const [leader, ...replicas] = cluster.instances.toSorted(
+    (a, b) => Number(b.name === before) - Number(a.name === before),
+  )
+  if (leader === undefined) throw new Error('BUG: the peer has no instance')
+  for (const replica of replicas) {
+    await askPatroni(replica, 'restart', {})
+    await waitWhole(cluster, write)
+  }
+  await switchPeer(cluster, replicas[0]?.name ?? '')
+  await waitWhole(cluster, write)
+  await askPatroni(leader, 'restart', {})
+  await waitWhole(cluster, write)
+}
+
+async function askPatroni(instance: PeerInstance, what: string, body: object): Promise<void> {
+  const answer = await fetch(`http://${instance.address}:8008/${what}`, {
     method: 'POST',
-    body: JSON.stringify({ leader: leader.name, candidate: to }),
-    signal: AbortSignal.timeout(SWITCHOVER_TIMEOUT_MS),
+    body: JSON.stringify(body),
+    signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
   })
   const text = await answer.text()
-  if (answer.status >= 400) throw new Error(`switchover: ${answer.status} ${text}`)
+  if (answer.status >= 400) throw new Error(`${what}: ${answer.status} ${text}`)
 }
