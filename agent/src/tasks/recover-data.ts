@@ -3,6 +3,7 @@
 // the way leaves a directory from which the same task goes on.
 import { spawn } from 'node:child_process'
 import { lstat, readdir, rm } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { HOST_LAYOUT, type HostSpec } from '@howdah/core/host-spec.ts'
 import type { RecoveryReport, TaskAction } from '@howdah/core/protocol.ts'
@@ -32,6 +33,10 @@ export interface DataContext {
 /** Patroni's copy of what the dcs held. */
 const PATRONI_SETTINGS = 'patroni.dynamic.json'
 const LOOK_MS = 100
+/** One decompresses while the other waits for the disk. */
+const PROCESSES_MIN = 2
+/** A store that is far away, and the other instances of the host, have to bear it. */
+const PROCESSES_MAX = 8
 const STOP_TIMEOUT_MS = 60_000
 const LOG_CHARACTERS_MAX = 65_536
 const SHOWN_CHARACTERS_MAX = 1500
@@ -52,13 +57,18 @@ export async function restoreData(action: RestoreAction, context: DataContext): 
   await withRepository(action.repository, context, async ({ run }) => {
     // No recovery settings in files: replicas would inherit them, and stop where this one stopped.
     const options = [`--set=${action.label}`, '--type=none', `--pg1-path=${directory}`]
-    await run([...options, 'restore'])
+    await run([...options, `--process-max=${restoreProcesses()}`, 'restore'])
   })
   // The source's settings as they were then, paused or strict perhaps: with an empty dcs Patroni
   // would take them for its own.
   await runAsService(root, ['/usr/bin/rm', '-f', '--', join(directory, PATRONI_SETTINGS)])
   // Last: without it the directory counts as one that was never restored.
   await touch(root, join(directory, 'recovery.signal'))
+}
+
+/** Nothing else is to be done here before it has ended: as many as there are processors. */
+function restoreProcesses(): number {
+  return Math.min(Math.max(availableParallelism(), PROCESSES_MIN), PROCESSES_MAX)
 }
 
 async function touch(root: HostRoot, ...paths: string[]): Promise<void> {

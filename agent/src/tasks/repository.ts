@@ -52,6 +52,16 @@ const ERROR_CHARACTERS_MAX = 1000
 const PLACE_FILE = 'place'
 const STDERR_CHARACTERS_MAX = 16_384
 
+/**
+ * A backup takes the processors when PostgreSQL leaves them. A session of its own, as Linux shares
+ * processors between sessions first, and each backend of PostgreSQL is one: `nice` alone would only
+ * order it among the agent's own children.
+ */
+const POLITELY = [
+  ...['/usr/bin/setsid', '/usr/bin/nice', '-n', '10'],
+  ...['/bin/sh', '-c', 'echo 10 2>/dev/null >/proc/self/autogroup; exec "$@"', 'sh'],
+] as const
+
 /** The program with its configuration, for as long as `body` runs. */
 export interface OpenRepository {
   /** Absolute path of the program, then the options that lead it to the repository. */
@@ -63,6 +73,7 @@ interface RunOptions {
   outputBytesMax?: number
   input?: string
   readBytesPerSecondMax?: number | undefined
+  politely?: boolean
 }
 
 export async function withRepository<T>(
@@ -113,7 +124,7 @@ async function runBounded(
   try {
     return await runProgram({
       ...(rate === undefined ? {} : { watch }),
-      argv: [...argv, ...args],
+      argv: options.politely === true ? [...POLITELY, ...argv, ...args] : [...argv, ...args],
       timeoutMs,
       user: root.dropTo,
       // Its helpers outlive it for a moment.
@@ -161,6 +172,7 @@ export async function runPgbackrest(
     withRepository(action.repository, { ...context, signal }, async ({ run }) => ({
       output: await run([...action.options, action.command, ...action.operands], {
         readBytesPerSecondMax: action.readBytesPerSecondMax,
+        politely: action.command === 'backup',
       }),
     })),
   )
