@@ -14,6 +14,7 @@ import { makeErrorHandler } from './error-handler.ts'
 import { registerEvents } from './events.ts'
 import { registerForks } from './forks.ts'
 import { registerHosts } from './hosts.ts'
+import { LOGO_SVG } from './logo.ts'
 import { registerOperations } from './operations.ts'
 import { registerRepositories } from './repositories.ts'
 import { registerRepositoryChanges } from './repository-changes.ts'
@@ -40,7 +41,16 @@ async function installDocumentation(app: Api['app']): Promise<void> {
   await app.register(fastifySwaggerUi, {
     routePrefix: '/docs',
     staticCSP: true,
-    theme: { title: 'Howdah API' },
+    logo: { type: 'image/svg+xml', content: Buffer.from(LOGO_SVG), href: '/docs', target: '_self' },
+    theme: {
+      title: 'Howdah API',
+      favicon: [
+        {
+          ...{ filename: 'howdah.svg', rel: 'icon', sizes: 'any', type: 'image/svg+xml' },
+          content: Buffer.from(LOGO_SVG),
+        },
+      ],
+    },
   })
 }
 
