@@ -1,9 +1,10 @@
-// Owns the order of trials on several stacks that all run at once: ours between each two peers, so
-// that whatever else this machine does meets every subject alike. A trial starts when its cluster
-// is whole, and ends when it is again.
+// Owns the order of trials. A stack has the machine for itself: what the others do while they wait
+// their turn would count against it, and they are many processes. So each is started several times,
+// for a part of its trials, and in between the others have theirs: whatever else this machine does
+// meets every subject alike. A trial starts when its cluster is whole, and ends when it is again.
 import { setTimeout as delay } from 'node:timers/promises'
 import { findBenchUser } from '../background-process.ts'
-import { type OurOptions, type OurStack, startOurStack } from '../our-stack.ts'
+import { type OurOptions, startOurStack } from '../our-stack.ts'
 import { PEERS } from '../peers/peer-settings.ts'
 import { startPeerStack } from '../peers/peer-stack.ts'
 import type { Results } from '../results.ts'
@@ -20,10 +21,18 @@ export interface Trial {
 export interface TrialOptions extends OurOptions {
   /** Of each peer. */
   peerRounds: number
-  /** Of ours: spread between the peers' trials, and what is left at the end. */
+  /** Of ours. */
   rounds: number
 }
 
+interface Subject {
+  name: string
+  rounds: number
+  start(): Promise<Stack>
+}
+
+/** How often each stack is started. */
+const TURNS = 5
 const SETTLE_MS = 1000
 const BROKEN_LENGTH_MAX = 500
 
@@ -32,28 +41,49 @@ export async function runTrials(
   options: TrialOptions,
   trials: readonly Trial[],
 ): Promise<void> {
-  await using stacks = new AsyncDisposableStack()
-  const ours = stacks.use(await startOurStack(options))
-  const peers: Stack[] = []
   const user = await findBenchUser()
-  for (const settings of options.peerRounds > 0 ? PEERS : []) {
-    const peer = stacks.use(await startPeerStack({ settings, user }))
-    peers.push(peer)
-    results.note(`configuration of ${settings.name}`, {
-      source: settings.source,
-      files: peer.configuration(),
-    })
-  }
-  results.note('configuration of ours', ours.configuration())
-  const rounds = new Map<string, number>()
-  for (const stack of planTrials(ours, peers, options)) {
-    const round = (rounds.get(stack.name) ?? 0) + 1
-    rounds.set(stack.name, round)
-    for (const trial of trials) {
-      await stack.waitWhole()
-      const row = await runTrial(trial, stack, round)
-      results.row({ subject: `${stack.name}/${trial.kind}`, round, ...stack.facts, ...row })
+  const peers = options.peerRounds > 0 ? PEERS : []
+  const subjects: Subject[] = [
+    { name: 'ours', rounds: options.rounds, start: () => startOurStack(options) },
+    ...peers.map((settings) => ({
+      name: settings.name,
+      rounds: options.peerRounds,
+      start: () => startPeerStack({ settings, user }),
+    })),
+  ]
+  for (const { name, source } of peers) results.note(`source of ${name}`, { source })
+  const described = new Set<string>()
+  for (let turn = 0; turn < TURNS; turn += 1) {
+    for (const subject of turn % 2 === 0 ? subjects : subjects.toReversed()) {
+      const rounds = roundsOf(subject, turn)
+      if (rounds.length === 0) continue
+      await using stack = await subject.start()
+      if (!described.has(stack.name)) {
+        results.note(`configuration of ${stack.name}`, stack.configuration())
+      }
+      described.add(stack.name)
+      for (const round of rounds) await runRound(results, stack, round, trials)
     }
+  }
+}
+
+/** Numbered from 1 over all turns; those of one turn. */
+function roundsOf({ rounds }: Subject, turn: number): number[] {
+  const before = Math.floor((rounds * turn) / TURNS)
+  const until = Math.floor((rounds * (turn + 1)) / TURNS)
+  return Array.from({ length: until - before }, (_, index) => before + index + 1)
+}
+
+async function runRound(
+  results: Results,
+  stack: Stack,
+  round: number,
+  trials: readonly Trial[],
+): Promise<void> {
+  for (const trial of trials) {
+    await stack.waitWhole()
+    const row = await runTrial(trial, stack, round)
+    results.row({ subject: `${stack.name}/${trial.kind}`, round, ...stack.facts, ...row })
   }
 }
 
@@ -64,17 +94,6 @@ async function runTrial(trial: Trial, stack: Stack, round: number) {
   } catch (error) {
     return { broken: (error as Error).message.slice(0, BROKEN_LENGTH_MAX) }
   }
-}
-
-function planTrials(ours: OurStack, peers: readonly Stack[], options: TrialOptions): Stack[] {
-  const plan: Stack[] = []
-  const perPeer = Math.floor(options.rounds / Math.max(1, peers.length * options.peerRounds))
-  for (let round = 0; round < options.peerRounds; round += 1) {
-    const order = round % 2 === 0 ? peers : peers.toReversed()
-    for (const peer of order) plan.push(...Array.from({ length: perPeer }, () => ours), peer)
-  }
-  const left = options.rounds - plan.filter((stack) => stack === ours).length
-  return [...plan, ...Array.from({ length: left }, () => ours)]
 }
 
 /** Whole twice in a row: right after a fault, what is shown may be what was. */
