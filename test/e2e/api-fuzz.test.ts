@@ -11,6 +11,7 @@ import { type ApiDocument, type ApiRoute, fitting, routesOf } from '../harness/a
 import { judgeReply } from '../harness/api-verdict.ts'
 import { startPlatform, type TestPlatform } from '../harness/platform.ts'
 import { type RawReply, type RawRequest, requestRaw, sendBytes } from '../harness/raw-request.ts'
+import { until } from '../harness/until.ts'
 
 const SEED = 20_250_706
 /** Per route; 40 routes make 6000 requests, about half a minute. */
@@ -556,11 +557,13 @@ test('labels come back as they were sent, whatever their keys and values are', a
 test('the platform is as well after all this as before', async () => {
   const health = await platform.api('GET', '/v1/health')
   assert.deepEqual(health.body, { status: 'ok' })
-  const cluster = await platform.api<{ state: string; instances: unknown[] }>(
-    'GET',
-    '/v1/clusters/demo',
-  )
-  assert.equal(cluster.body.state, 'available')
+  // What some of the requests began may still be going on.
+  await until('the cluster to be available', 60_000, async () => {
+    const path = '/v1/clusters/demo'
+    const { body } = await platform.api<{ state: string; message: string }>('GET', path)
+    const { state, message } = body
+    return state === 'available' ? { value: true } : { seen: `${state}: ${message}` }
+  })
   const admin = await platform.api<{ user: { role: string } }>('GET', '/v1/whoami')
   assert.equal(admin.body.user.role, 'administrator')
 })

@@ -25,7 +25,7 @@ import { until } from '../harness/until.ts'
 const BINARIES = '/usr/lib/postgresql/15/bin'
 const STANZA = 'clu_00000000000000000000000001'
 const PORT = 6433
-const TIMEOUT_MS = 60_000
+const TIMEOUT_MS = 180_000
 const TOMORROW = `${new Date(Date.now() + 86_400_000).toISOString().slice(0, 10)} 00:00:00+00:00`
 
 let base: string

@@ -2,7 +2,7 @@
 // before it is accepted, and a store that goes away is told and hurts nobody.
 import assert from 'node:assert/strict'
 import { readdir, readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { after, before, test } from 'node:test'
 import type { Backup, Repository } from '@howdah/core/contract/backups.ts'
 import type { Cluster, ClusterAccepted, OperationAccepted } from '@howdah/core/contract/clusters.ts'
@@ -19,6 +19,8 @@ import {
 } from '../harness/archive-faults.ts'
 import { sql, type TestCluster } from '../harness/cluster.ts'
 import { type FaultyS3, startFaultyS3 } from '../harness/faulty-s3.ts'
+import { findHomeProcesses } from '../harness/home-processes.ts'
+import { connectPlatformDb } from '../harness/inventory.ts'
 import { LONG } from '../harness/long.ts'
 import {
   explainFailures,
@@ -28,8 +30,8 @@ import {
 } from '../harness/platform.ts'
 import { until } from '../harness/until.ts'
 
-const OPERATION_TIMEOUT_MS = 120_000
-const FREE_TIMEOUT_MS = 120_000
+const OPERATION_TIMEOUT_MS = 240_000
+const FREE_TIMEOUT_MS = 240_000
 
 let platform: TestPlatform
 let store: FaultyS3
@@ -113,7 +115,7 @@ test('a cluster is backed up there, proven and forked', async () => {
   const alias = await add({ name: 'alias', region: 'eu-central-1' })
   assert.deepEqual([alias.status, alias.body.code], [409, 'place-taken'])
   cluster = await platform.createCluster('demo', { instances: 1, repository: 'far' })
-  await until('the first backup', 60_000, async () => {
+  await until('the first backup', FREE_TIMEOUT_MS, async () => {
     const path = '/v1/clusters/demo/backups'
     const { body } = await platform.api<{ data: Backup[] }>('GET', path)
     return body.data.length > 0 ? { value: true } : { seen: 'none' }
@@ -171,6 +173,31 @@ async function renderedKey(): Promise<string> {
   return /^repo1-s3-key=(.+)$/m.exec(text)?.[1] ?? ''
 }
 
+/** A look, and a program that archives, go on with the key that they began with. */
+async function oldKeyUnused(): Promise<void> {
+  const db = await connectPlatformDb(platform)
+  try {
+    const { rows: begun } = await db.query<{ id: string }>(
+      "select id from task where state = 'pending'",
+    )
+    const ids = begun.map(({ id }) => id)
+    await until('what began with the old key to end', FREE_TIMEOUT_MS, async () => {
+      const { rows: left } = await db.query<{ id: string }>(
+        "select id from task where state = 'pending' and id = any($1)",
+        [ids],
+      )
+      const programs = findHomeProcesses(platform.home).filter(
+        ({ argv }) => basename(argv[0] ?? '') === 'pgbackrest',
+      )
+      const isEnded = left.length === 0 && programs.length === 0
+      const seen = `${left.length} tasks, ${programs.length} programs`
+      return isEnded ? { value: true } : { seen }
+    })
+  } finally {
+    await db.end()
+  }
+}
+
 test('keys of a store are changed while it is archived to, and no moment is lost', async () => {
   const stage = { platform, cluster, store }
   const known = new Set((await listEvents(stage)).map(({ id }) => id))
@@ -191,6 +218,7 @@ test('keys of a store are changed while it is archived to, and no moment is lost
     const key = await renderedKey()
     return key === 'SECOND' ? { value: true } : { seen: key }
   })
+  await oldKeyUnused()
   store.revokeKey(store.key)
   // Two: of the last one that has ended nobody can say yet that it is archived.
   for (let count = 0; count < 2; count += 1) await endSegment(stage)

@@ -18,6 +18,7 @@ import { judgeReply } from '../harness/api-verdict.ts'
 import { connect, sql, type TestCluster } from '../harness/cluster.ts'
 import { startPlatform, type TestPlatform } from '../harness/platform.ts'
 import { requestRaw } from '../harness/raw-request.ts'
+import { until } from '../harness/until.ts'
 
 const { values: options } = parseArgs({
   options: { runs: { type: 'string' }, seed: { type: 'string' } },
@@ -27,7 +28,8 @@ const { values: options } = parseArgs({
 const RUNS = Number(options['runs'] ?? 8)
 const SEED = Number(options['seed'] ?? 20_250_708)
 const SUBNET = '127.64.0'
-const OPERATION_TIMEOUT_MS = 60_000
+const OPERATION_TIMEOUT_MS = 180_000
+const RENDER_TIMEOUT_MS = 60_000
 /** A file that only an executed command would make; short, to fit into a name of 63 bytes. */
 const CANARY = `/tmp/hc${process.pid}`
 
@@ -362,7 +364,11 @@ test('parameters and labels that are accepted are found exactly, and nothing els
   const none = { parameters: {}, labels: {} }
   await succeeds(await call('PATCH', '/v1/clusters/demo', none, '*'))
   assert.deepEqual(await fileSettings(), baseline)
-  assert.deepEqual(await patroniTree(), tree)
+  // The agent renders it when it has heard of the change; no operation waits for that.
+  await until('Patroni to be told the same as before', RENDER_TIMEOUT_MS, async () => {
+    assert.deepEqual(await patroniTree(), tree)
+    return { value: true }
+  })
 })
 
 test('no setting for applications keeps the platform or a login from working', async () => {

@@ -28,8 +28,8 @@ import {
 } from '../harness/platform.ts'
 import { until } from '../harness/until.ts'
 
-const OPERATION_TIMEOUT_MS = 120_000
-const SETTLE_TIMEOUT_MS = 15_000
+const OPERATION_TIMEOUT_MS = 240_000
+const SETTLE_TIMEOUT_MS = 60_000
 const ANY = { 'if-match': '*' }
 
 let platform: TestPlatform
@@ -233,8 +233,11 @@ test('a deleted cluster comes back with its rows, a purged one never', async () 
 
   const undelete = '/v1/clusters/phoenix/undelete'
   await succeed(await platform.api<OperationAccepted>('POST', undelete))
-  const { body: risen } = await platform.api<Cluster>('GET', '/v1/clusters/phoenix')
-  assert.equal(risen.state, 'available', risen.message)
+  const risen = await until('phoenix to be available', SETTLE_TIMEOUT_MS, async () => {
+    const { body } = await platform.api<Cluster>('GET', '/v1/clusters/phoenix')
+    const { state, message } = body
+    return state === 'available' ? { value: body } : { seen: `${state}: ${message}` }
+  })
   assert.equal(risen.purge_at, null)
   const rows = await platform.sql({ cluster: { ...cluster, cluster: risen } }, 'table note')
   assert.deepEqual(rows, [{ line: 'written before' }])

@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import type { BackupStatus } from '@howdah/core/contract/backups.ts'
 import type {
   Cluster,
   Failover,
@@ -32,6 +33,7 @@ let cluster: TestCluster
 before(async () => {
   platform = await startPlatform({ subnet: '127.71.0' })
   cluster = await platform.createCluster('demo')
+  await firstBackup()
   await sql({ cluster }, 'create table account (id integer primary key, balance bigint not null)')
   await sql({ cluster }, 'insert into account select n, 1000 from generate_series(1, 100) n')
 })
@@ -41,6 +43,14 @@ after(async () => {
 })
 
 explainFailures(() => platform)
+
+/** It begins at once, and its checkpoint may be a transaction that a change does not wait for. */
+function firstBackup(): Promise<void> {
+  return until<void>('the first backup', 180_000, async () => {
+    const { body } = await platform.api<BackupStatus>('GET', '/v1/clusters/demo/backup-status')
+    return body.newest_backup === null ? { seen: body.message } : { value: undefined }
+  })
+}
 
 interface Load extends AsyncDisposable {
   /** Ends the clients; every error that any of them saw, and how many transactions went through. */
@@ -142,6 +152,14 @@ function settled(): Promise<Cluster> {
   })
 }
 
+/** What it takes is what the agents report: one of them may be late, or miss an answer. */
+function ready(): Promise<Cluster> {
+  return until('the cluster to be ready', 90_000, async () => {
+    const seen = await shown()
+    return seen.readiness.ready ? { value: seen } : { seen: JSON.stringify(seen.readiness) }
+  })
+}
+
 test('a dry run of a switchover names who would take over, and changes nothing', async () => {
   const before = await settled()
   const reply = await act('switchover', { dry_run: true })
@@ -153,7 +171,7 @@ test('a dry run of a switchover names who would take over, and changes nothing',
 })
 
 test('a switchover fails no transaction, and says what it cost', async () => {
-  const before = leaderOf(await shown())
+  const before = leaderOf(await settled())
   const operation = await underLoad(async () => finish(await act('switchover')))
   const seen = await shown()
   assert.notEqual(leaderOf(seen), before)
@@ -167,7 +185,7 @@ test('a switchover fails no transaction, and says what it cost', async () => {
   })
   assert.equal(last.planned, true)
   assert.equal(last.receipt.acknowledged_bytes, 0)
-  assert.equal(seen.readiness.ready, true, JSON.stringify(seen.readiness))
+  await ready()
 })
 
 test('a replica that is not synchronous cannot be chosen; a stranger is not found', async () => {
@@ -235,7 +253,7 @@ test('a parameter that needs a restart is applied without a failed transaction',
 test('an instance is added, and the leader is replaced, while clients go on', async () => {
   await underLoad(async () => finish(await act('scale', { instances: 4 })))
   assert.equal((await shown()).instances.length, 4)
-  const leader = leaderOf(await shown()) ?? ''
+  const leader = leaderOf(await settled()) ?? ''
   await underLoad(async () => finish(await act('scale', { instances: 3, remove: [leader] })))
   const seen = await shown()
   assert.deepEqual(seen.instances.length, 3)
@@ -246,7 +264,7 @@ test('an instance is added, and the leader is replaced, while clients go on', as
 })
 
 test('an instance that is replaced leaves the cluster with as many as before', async () => {
-  const replica = (await shown()).instances.find(({ role }) => role !== 'leader')?.name ?? ''
+  const replica = (await settled()).instances.find(({ role }) => role !== 'leader')?.name ?? ''
   await underLoad(async () => finish(await act('scale', { instances: 3, remove: [replica] })))
   const names = (await shown()).instances.map(({ name }) => name)
   assert.equal(names.length, 3)
@@ -274,26 +292,27 @@ test('a paused cluster is left alone, and says that it is', async () => {
   assert.equal((await act('switchover')).status, 409)
   const resumed = await finish(await act('resume', undefined))
   assert.equal(resumed.state, 'succeeded', JSON.stringify(resumed.error))
-  assert.equal((await shown()).readiness.ready, true)
+  const { checks } = (await shown()).readiness
+  assert.equal(checks.find(({ name }) => name === 'maintenance')?.ok, true, JSON.stringify(checks))
+  await ready()
 })
 
 test('a pause in which the leader died ends when it is told to', async () => {
   await finish(await act('pause', undefined))
   const leader = (await shown()).instances.find(({ role }) => role === 'leader')
-  const postmaster = hostProcesses(platform, leader?.host ?? '').find(
+  const servers = hostProcesses(platform, leader?.host ?? '').filter(
     ({ argv }) => argv[0]?.endsWith('/postgres') && argv.includes('-D'),
   )
+  // A child that was just forked still shows the arguments of its parent.
+  const postmaster = servers.find((one) => !servers.some(({ pid }) => pid === one.parentPid))
   process.kill(postmaster?.pid ?? Number.NaN, 'SIGKILL')
-  await until('nobody to lead', 30_000, async () => {
+  await until('nobody to lead', 60_000, async () => {
     const { state, message } = await shown()
     return state === 'failed' ? { value: true } : { seen: message }
   })
   const resumed = await finish(await act('resume', undefined))
   assert.equal(resumed.state, 'succeeded', JSON.stringify(resumed.error))
-  await until('the cluster to be ready', 60_000, async () => {
-    const { readiness } = await shown()
-    return readiness.ready ? { value: true } : { seen: JSON.stringify(readiness) }
-  })
+  await ready()
 })
 
 test('a failover that could lose acknowledged data wants to be told so', async () => {
@@ -340,24 +359,30 @@ async function notes(): Promise<string[]> {
 }
 
 test('a leader that dies between two removals costs no acknowledged row', LONG, async () => {
-  await sql({ cluster }, 'create table note (line text primary key)')
   const { instances } = await settled()
+  await sql({ cluster }, 'create table note (line text primary key)')
   const lost = instances.find(({ role }) => role === 'leader')
   const first = instances.find(({ role }) => role === 'replica')?.name ?? ''
   const second = instances.find(({ role }) => role === 'sync-replica')?.name ?? ''
   await arm(platform, `scale-cluster/remove-instances:${first}`)
   const scaling = await act('scale', { instances: 1, remove: [first, second] })
   assert.equal(scaling.status, 202, JSON.stringify(scaling.body))
-  await until(`${first} to be removed`, 60_000, () =>
-    existsSync(platform.faultFile) ? { seen: 'not yet' } : { value: true },
-  )
-  await loseHost(platform, lost?.host ?? '')
+  // It stays dead until the leader is lost: it could have removed the second one by then.
+  await commandPlatformService(platform, 'control-plane', '-O')
+  try {
+    await until(`${first} to be removed`, 120_000, () =>
+      existsSync(platform.faultFile) ? { seen: 'not yet' } : { value: true },
+    )
+    await loseHost(platform, lost?.host ?? '')
+  } finally {
+    await commandPlatformService(platform, 'control-plane', '-u')
+  }
   await note('after the loss')
   const operation = await platform.waitOperation(scaling.body.operation.id, OPERATION_TIMEOUT_MS)
   assert.equal(operation.state, 'failed')
   assert.match(operation.error?.detail ?? '', new RegExp(`^${lost?.name} `))
   await note('after the refusal')
-  await until(`${second} to lead, and the other host to be away`, 60_000, async () => {
+  await until(`${second} to lead, and the other host to be away`, 120_000, async () => {
     const seen = (await shown()).instances.map(({ name, role }) => `${name} ${role}`).sort()
     const expected = [`${second} leader`, `${lost?.name} unknown`].sort()
     return seen.join() === expected.join() ? { value: true } : { seen: seen.join() }
@@ -367,7 +392,12 @@ test('a leader that dies between two removals costs no acknowledged row', LONG, 
 test('with a host lost a cluster grows, fails over, and gets a replacement', LONG, async () => {
   const lost = (await shown()).instances.find(({ role }) => role === 'unknown')
   await succeed(await act('scale', { instances: 3 }))
-  const candidate = (await shown()).instances.find(({ role }) => role === 'sync-replica')?.name
+  const candidate = await until('a synchronous replica', 60_000, async () => {
+    const { instances } = await shown()
+    const name = instances.find((one) => one.role === 'sync-replica' && one.streaming)?.name
+    const parts = instances.map((one) => `${one.name} ${one.role} ${one.state}`)
+    return name === undefined ? { seen: parts.join() } : { value: name }
+  })
   await succeed(await act('failover', { to: candidate }))
   assert.equal(leaderOf(await shown()), candidate)
   await succeed(await act('scale', { instances: 2, remove: [lost?.name ?? ''] }))
@@ -379,7 +409,7 @@ test('with a host lost a cluster grows, fails over, and gets a replacement', LON
   )
   assert.deepEqual(await notes(), ['after the loss', 'after the refusal'])
   await commandPlatformService(platform, lost?.host ?? '', '-u')
-  await until('the host to stop what it no longer has', 60_000, async () => {
+  await until('the host to stop what it no longer has', 120_000, async () => {
     const { body } = await platform.api<Host>('GET', `/v1/hosts/${lost?.host}`)
     const names = body.services.map(({ name }) => name)
     const stopped = body.state === 'online' && !names.includes(`patroni-${lost?.id}`)

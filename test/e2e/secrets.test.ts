@@ -93,8 +93,14 @@ async function createEverything(): Promise<void> {
     'password in the second',
     (JSON.parse(await howdah(...second)) as Printed).credentials?.password,
   )
-  await howdah('psql', 'second', '--', '-c', 'select pg_sleep(0.3)')
+  // For as long as a busy machine may keep us from looking.
+  await howdah('psql', 'second', '--', '-c', 'select pg_sleep(3)')
   await createTokens()
+  // It begins by itself; without one there is a route of which nothing is known.
+  await until('the first backup', 180_000, async () => {
+    const { body } = await platform.api<{ data: unknown[] }>('GET', '/v1/clusters/demo/backups')
+    return body.data.length > 0 ? { value: true } : { seen: 'none' }
+  })
   statements = await statementsOfRotation(`${path}/given/rotate-password`)
 }
 

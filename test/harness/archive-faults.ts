@@ -108,9 +108,21 @@ export async function endSegment({ platform, cluster }: ArchiveStage): Promise<v
   await superuserSql(platform, cluster.cluster.name, text)
 }
 
-export async function listEvents({ platform, cluster }: ArchiveStage): Promise<Event[]> {
-  const path = `/v1/events?cluster=${cluster.cluster.id}&limit=1000`
-  return (await platform.api<{ data: Event[] }>('GET', path)).body.data
+const EVENTS_MAX = 1000
+
+/** All of them, the oldest first: a cluster that works for long has more than a page. */
+export async function listEvents({
+  platform,
+  cluster,
+}: Pick<ArchiveStage, 'platform' | 'cluster'>): Promise<Event[]> {
+  const events: Event[] = []
+  for (;;) {
+    const query = `cluster=${cluster.cluster.id}&limit=${EVENTS_MAX}`
+    const path = `/v1/events?${query}&after=${events.at(-1)?.id ?? 0}`
+    const { body } = await platform.api<{ data: Event[] }>('GET', path)
+    events.push(...body.data)
+    if (body.data.length < EVENTS_MAX) return events
+  }
 }
 
 export async function waitTold(

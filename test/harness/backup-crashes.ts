@@ -37,7 +37,7 @@ export type CrashTrial = (stage: CrashStage, plan: CrashPlan) => Promise<void>
 type Definition = { kind: string; steps: readonly { name: string }[] }
 
 const NORMAL_MS = 60_000
-const SETTLE_MS = 30_000
+const SETTLE_MS = 60_000
 const FREE_MS = 120_000
 const ROWS = 1000
 /** What is written down of each run and of each timeline, and what a policy does by itself. */
@@ -58,7 +58,7 @@ export const CRASH_TRIALS: Readonly<Record<string, CrashTrial>> = {
 export async function makeCrashStage(platform: TestPlatform): Promise<CrashStage> {
   const cluster = await platform.createCluster('demo', { instances: 1 })
   const stage = { platform, cluster }
-  await until('the first backup', NORMAL_MS, async () =>
+  await until('the first backup', FREE_MS, async () =>
     (await backups(stage)).length > 0 ? { value: true } : { seen: 'none' },
   )
   await sql({ cluster }, `create table ledger as select generate_series(1, ${ROWS}) as n`)

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { Cluster } from '@howdah/core/contract/clusters.ts'
 import pg from 'pg'
 import type { TestPlatform } from './platform.ts'
+import { until } from './until.ts'
 
 const TIMEOUT_MS = 60_000
 
@@ -12,9 +13,11 @@ export async function superuserSql<Row extends pg.QueryResultRow = Record<string
   clusterName: string,
   text: string,
 ): Promise<Row[]> {
-  const { body } = await platform.api<Cluster>('GET', `/v1/clusters/${clusterName}`)
-  const leader = body.instances.find(({ role }) => role === 'leader')
-  if (leader === undefined) throw new Error(`${clusterName} has no leader`)
+  const leader = await until(`${clusterName} to have a leader`, TIMEOUT_MS, async () => {
+    const { body } = await platform.api<Cluster>('GET', `/v1/clusters/${clusterName}`)
+    const found = body.instances.find(({ role }) => role === 'leader')
+    return found === undefined ? { seen: body.message } : { value: found }
+  })
   const client = new pg.Client({
     host: join(platform.home, 'hosts', leader.host, 'run'),
     port: leader.port,
