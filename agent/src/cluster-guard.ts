@@ -3,6 +3,7 @@
 // alone.
 import { describeError } from '@howdah/core/errors.ts'
 import type { HostSpec, WatchedCluster } from '@howdah/core/host-spec.ts'
+import type { Unheard } from '@howdah/core/protocol.ts'
 import type { Logger } from 'pino'
 import { spreadEndpoints, watchCluster } from './dcs/cluster-watch.ts'
 import type { EventStore } from './event-store.ts'
@@ -10,6 +11,9 @@ import { type LeaderSwitch, startLeaderSwitch } from './gateway/leader-switch.ts
 import { type Heartbeats, startHeartbeats } from './sentinel/heartbeats.ts'
 import { runHostSentinel } from './sentinel/host-sentinel.ts'
 import { startInstanceSentinel } from './sentinel/instance-sentinel.ts'
+import { pause } from './wake.ts'
+
+const UNHEARD_POLL_MS = 1000
 
 interface Guarded {
   definition: string
@@ -22,6 +26,8 @@ export interface ClusterGuard {
   guard(spec: HostSpec): void
   /** The switch of a gateway of this host. */
   findSwitch(gatewayId: string): LeaderSwitch | undefined
+  /** Whose heartbeats this host does not hear. */
+  unheard(): Unheard[]
   stop(): Promise<void>
 }
 
@@ -71,12 +77,28 @@ export function makeClusterGuard(needs: Needs): ClusterGuard {
       }
       return undefined
     },
+    unheard: heartbeats.unheard,
     async stop() {
       for (const entry of guarded.values()) end(entry)
       guarded = new Map()
       stop.abort()
       await Promise.all([...ending, heartbeats.done])
     },
+  }
+}
+
+/** Calls `onChange` when others are not heard than before, until `signal` aborts. */
+export async function watchUnheard(
+  { unheard }: Pick<ClusterGuard, 'unheard'>,
+  onChange: () => void,
+  signal: AbortSignal,
+): Promise<void> {
+  let told = '[]'
+  while (!signal.aborted) {
+    const found = JSON.stringify(unheard())
+    if (found !== told) onChange()
+    told = found
+    await pause(UNHEARD_POLL_MS, signal)
   }
 }
 

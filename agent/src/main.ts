@@ -7,7 +7,7 @@ import { pino } from 'pino'
 import { makeReconciler, type Reconciler } from './apply/reconciler.ts'
 import { keepSpares } from './apply/spares.ts'
 import { loadSpec } from './apply/spec-store.ts'
-import { makeClusterGuard } from './cluster-guard.ts'
+import { makeClusterGuard, watchUnheard } from './cluster-guard.ts'
 import { type AgentConfig, loadConfig } from './config.ts'
 import { connectControlPlane } from './control-plane.ts'
 import { obtainIdentity } from './enrolment.ts'
@@ -96,13 +96,17 @@ async function runAgent(parts: AgentParts): Promise<void> {
   await Promise.all([
     applying,
     config.keepsSpares && keepSpares({ root, readFacts, quietMs: reconciler.quietMs, log, signal }),
+    watchUnheard(guard, onChange, signal),
     keepIdentityValid({ root, controlPlane, identity, log, signal }),
     runReportLoop({
       controlPlane,
       results,
       events,
       wake: wakeReport,
-      read: () => readState(reconciler, refusal.reason(), observer.statuses()),
+      read: () => ({
+        ...readState(reconciler, refusal.reason(), observer.statuses()),
+        unheard: guard.unheard(),
+      }),
       log,
       signal,
     }),

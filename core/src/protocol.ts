@@ -444,6 +444,12 @@ export const GuardEvent = Type.Object({
   lsn: Type.Optional(Type.String({ pattern: '^[0-9]{1,20}$' })),
 })
 
+/** A host of a cluster whose heartbeats the sender of the report has not heard for seconds. */
+export const Unheard = Type.Object({
+  cluster: Type.String({ maxLength: 64 }),
+  host: Type.String({ maxLength: 64 }),
+})
+
 /** Sent at once when something changed, and every 10 s as a heartbeat. */
 export const ReportRequest = Type.Object({
   /** The newest spec that is fully applied; -1 for none. */
@@ -453,6 +459,7 @@ export const ReportRequest = Type.Object({
   services: Type.Array(ServiceStatus, { maxItems: 500 }),
   results: Type.Array(TaskResult, { maxItems: 100 }),
   events: Type.Optional(Type.Array(GuardEvent, { maxItems: 200 })),
+  unheard: Type.Optional(Type.Array(Unheard, { maxItems: 500 })),
 })
 /** Results and events that the control plane has stored; the agent may forget them. */
 export const ReportReply = Type.Object({
@@ -465,6 +472,7 @@ export type HostFacts = Static<typeof HostFacts>
 export type PatroniStatus = Static<typeof PatroniStatus>
 export type ServiceStatus = Static<typeof ServiceStatus>
 export type GuardEvent = Static<typeof GuardEvent>
+export type Unheard = Static<typeof Unheard>
 export type TaskAction = Static<typeof TaskAction>
 export type Task = Static<typeof Task>
 export type TaskResult = Static<typeof TaskResult>

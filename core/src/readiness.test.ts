@@ -39,6 +39,7 @@ const WELL: ReadinessInput = {
   gateways: [{ name: 'gw-1', ready: true }],
   dcsMembers: members(true, true, true),
   silentHosts: [],
+  deaf: [],
   maintenance: false,
   lagBytesMax: 100,
 }
@@ -73,6 +74,12 @@ const failing: [string, Partial<ReadinessInput>, string, RegExp][] = [
   ],
   ['no gateway', { gateways: [{ name: 'gw-1', ready: false }] }, 'gateways', /^gw-1 not ready$/],
   ['an agent away', { silentHosts: ['host-2'] }, 'agents', /^host-2 silent$/],
+  [
+    'a host that is deaf for another',
+    { deaf: [{ name: 'host-1', to: 'host-2' }] },
+    'heartbeats',
+    /^host-1 does not hear host-2$/,
+  ],
   ['a pause', { maintenance: true }, 'maintenance', /^the cluster is paused/],
   [
     'a pause that the dcs has not ended',

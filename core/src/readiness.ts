@@ -16,6 +16,8 @@ export interface ReadinessInput {
   dcsMembers: readonly { name: string; ready: boolean; withLeader: boolean }[]
   /** Hosts of the cluster whose agents are not heard. */
   silentHosts: readonly string[]
+  /** Of hosts whose agents are heard: who does not hear whose heartbeats. */
+  deaf: readonly { name: string; to: string }[]
   maintenance: boolean
   lagBytesMax: number
 }
@@ -32,6 +34,7 @@ export function judgeReadiness(input: ReadinessInput): Readiness {
     dcsCheck(input),
     gatewayCheck(input),
     agentCheck(input),
+    heartbeatCheck(input),
     pauseCheck(input),
   ]
   return { ready: checks.every(({ ok }) => ok), checks }
@@ -123,5 +126,16 @@ function agentCheck({ silentHosts }: ReadinessInput): Check {
     silentHosts.length === 0,
     silentHosts.length === 0 ? 'every agent is heard' : `${silentHosts.join(', ')} silent`,
     'see the log of the agent on the host; without it a failover waits for the lease (20 s)',
+  )
+}
+
+/** Silence of a leader's host is judged by what the others hear, by a majority of them. */
+function heartbeatCheck({ deaf }: ReadinessInput): Check {
+  const pairs = deaf.map(({ name, to }) => `${name} does not hear ${to}`)
+  return check(
+    'heartbeats',
+    deaf.length === 0,
+    deaf.length === 0 ? 'hosts hear each other' : pairs.join(', '),
+    'let UDP port 7402 pass between the hosts; without it the loss of a host waits for the lease',
   )
 }

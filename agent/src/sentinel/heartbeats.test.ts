@@ -130,6 +130,17 @@ test('a host that only answers is silent again when it answers no more', async (
   )
 })
 
+test('a host whose beats do not come is told of, even if it answers, until one comes', async () => {
+  const told = () => {
+    hearing.noteAlive('other')
+    return heartbeats.unheard()
+  }
+  await until('it to be told of', told, (unheard) => unheard.length > 0)
+  assert.deepEqual(heartbeats.unheard(), [{ cluster: 'clu_h', host: 'other' }])
+  await hear({}, (ms) => ms < 1000)
+  assert.deepEqual(heartbeats.unheard(), [])
+})
+
 test('a beat under another key, or none at all, is nobody’s', () => {
   const sent = { cluster: 'clu_h', from: 'other', sequence: 1, silent: {} }
   assert.deepEqual(

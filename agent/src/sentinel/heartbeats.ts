@@ -6,6 +6,7 @@ import { createSocket, type Socket } from 'node:dgram'
 import { isIPv6 } from 'node:net'
 import { describeError } from '@howdah/core/errors.ts'
 import type { WatchedCluster } from '@howdah/core/host-spec.ts'
+import type { Unheard } from '@howdah/core/protocol.ts'
 import type { Logger } from 'pino'
 import { Type } from 'typebox'
 import { Compile } from 'typebox/compile'
@@ -19,6 +20,8 @@ const MAC_BYTES = 32
 const BODY_BYTES_MAX = 1024
 const REBIND_MS = 1000
 const NEVER_MS = 1_000_000_000
+/** Long enough for a host that comes back, or has just joined. */
+const UNHEARD_MS = 5000
 
 const Beat = Type.Object({
   cluster: Type.String({ maxLength: 64 }),
@@ -104,6 +107,8 @@ interface Member {
 export interface Heartbeats {
   join(cluster: WatchedCluster): ClusterHearing
   leave(clusterId: string): void
+  /** Hosts of which no beat has come for `UNHEARD_MS`, whatever else of them answers. */
+  unheard(): Unheard[]
   done: Promise<void>
 }
 
@@ -155,6 +160,12 @@ export function startHeartbeats(hostId: string, log: Logger, signal: AbortSignal
       return hearingOf(member, hostId)
     },
     leave: (clusterId) => void members.delete(clusterId),
+    unheard: () =>
+      [...members.values()].flatMap((member) =>
+        member.others
+          .filter((peer) => silentMsOf(member, peer.hostId) > UNHEARD_MS)
+          .map((peer) => ({ cluster: member.cluster.id, host: peer.hostId })),
+      ),
     done: beatForever(ownAddress, receive, send, log, signal),
   }
 }

@@ -109,6 +109,25 @@ function silentHosts(
   })
 }
 
+/** Both are there as far as we know: one that is away cannot be heard. */
+function deafHosts(
+  hosts: ReadonlyMap<string, HostRow>,
+  clusterId: string,
+  parts: readonly { host_id: string }[],
+): { name: string; to: string }[] {
+  const ids = new Set(parts.map((part) => part.host_id))
+  const online = [...ids].flatMap((id) => {
+    const host = hosts.get(id)
+    return host?.online === true ? [host] : []
+  })
+  return online.flatMap(({ name, unheard }) =>
+    unheard
+      .filter(({ cluster }) => cluster === clusterId)
+      .flatMap(({ host }) => online.filter(({ id }) => id === host))
+      .map((to) => ({ name, to: to.name })),
+  )
+}
+
 function lagBytes(
   leader: PatroniStatus | undefined,
   own: PatroniStatus | undefined,
@@ -215,6 +234,7 @@ export async function showClusters(db: Queryable, rows: readonly ClusterRow[]): 
           withLeader: hostId === leader?.host_id,
         })),
         silentHosts: silentHosts(hosts, [...instances, ...gateways]),
+        deaf: deafHosts(hosts, row.id, [...instances, ...gateways]),
         maintenance: row.spec.maintenance,
         lagBytesMax: CANDIDATE_LAG_BYTES_MAX,
       }),

@@ -2,7 +2,7 @@
 import type { Host, HostRole } from '@howdah/core/contract/hosts.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
 import { newId } from '@howdah/core/ids.ts'
-import type { HostFacts, ServiceStatus } from '@howdah/core/protocol.ts'
+import type { HostFacts, ServiceStatus, Unheard } from '@howdah/core/protocol.ts'
 import { notifyChange } from '../changes.ts'
 import { isUniqueViolation, type Queryable } from '../database.ts'
 
@@ -21,6 +21,8 @@ export interface HostRow {
   apply_error: string
   facts: HostFacts | null
   services: ServiceStatus[]
+  /** As it said with its last report. */
+  unheard: Unheard[]
   seen_at: Date | null
   online: boolean
   revoked_at: Date | null
@@ -28,7 +30,7 @@ export interface HostRow {
 }
 
 const COLUMNS = `id, name, address, role, source_addresses, labels, desired_revision,
-  applied_revision, apply_error, facts, services, seen_at, revoked_at, created_at,
+  applied_revision, apply_error, facts, services, unheard, seen_at, revoked_at, created_at,
   coalesce(seen_at > now() - interval '${OFFLINE_AFTER_SECONDS} seconds', false) as online`
 
 export function hostState(row: HostRow): Host['state'] {
@@ -158,12 +160,19 @@ export async function recordFacts(db: Queryable, id: string, facts: HostFacts): 
 export async function recordReport(
   db: Queryable,
   id: string,
-  report: { appliedRevision: number; applyError: string; services: readonly ServiceStatus[] },
+  report: {
+    appliedRevision: number
+    applyError: string
+    services: readonly ServiceStatus[]
+    unheard?: readonly Unheard[]
+  },
 ): Promise<void> {
+  const { appliedRevision, applyError, services, unheard = [] } = report
   await db.query(
-    `update host set applied_revision = $2, apply_error = $3, services = $4, seen_at = now()
+    `update host set applied_revision = $2, apply_error = $3, services = $4, unheard = $5,
+       seen_at = now()
      where id = $1`,
-    [id, report.appliedRevision, report.applyError, JSON.stringify(report.services)],
+    [id, appliedRevision, applyError, JSON.stringify(services), JSON.stringify(unheard)],
   )
 }
 
