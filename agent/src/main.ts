@@ -103,10 +103,7 @@ async function runAgent(parts: AgentParts): Promise<void> {
       results,
       events,
       wake: wakeReport,
-      read: () => ({
-        ...readState(reconciler, refusal.reason(), observer.statuses()),
-        unheard: guard.unheard(),
-      }),
+      read: () => readState(reconciler, refusal.reason(), observer.statuses(), guard.unheard()),
       log,
       signal,
     }),
@@ -139,10 +136,16 @@ function makeRefusal(onChange: () => void) {
   }
 }
 
-function readState<Status>(reconciler: Reconciler, refusal: string, services: Status[]) {
-  const { appliedRevision, applyError } = reconciler.state()
-  const reasons = [refusal, applyError].filter((reason) => reason !== '')
-  return { appliedRevision, applyError: reasons.join('; ').slice(0, 4000).toWellFormed(), services }
+function readState<Status, Unheard>(
+  reconciler: Reconciler,
+  refusal: string,
+  services: Status[],
+  unheard: Unheard[],
+) {
+  const { appliedRevision, applyError: failure } = reconciler.state()
+  const reasons = [refusal, failure].filter((reason) => reason !== '')
+  const applyError = reasons.join('; ').slice(0, 4000).toWellFormed()
+  return { appliedRevision, applyError, services, unheard }
 }
 
 // An unreadable spec must not keep the agent down: the control plane sends a new one, and what

@@ -4,7 +4,17 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { appendFile, chmod, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import {
+  appendFile,
+  chmod,
+  mkdir,
+  mkdtemp,
+  readdir,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -143,6 +153,16 @@ async function query(...texts: string[]): Promise<Record<string, unknown>[]> {
   return (results.at(-1)?.rows ?? []) as Record<string, unknown>[]
 }
 
+/** Returns when it is archived. */
+async function endSegment(): Promise<void> {
+  const [last] = await query('select pg_walfile_name(pg_switch_wal()) as name')
+  await until('WAL to be archived', TIMEOUT_MS, async () => {
+    const [row] = await query('select last_archived_wal as name from pg_stat_archiver')
+    const isThere = String(row?.['name']) >= String(last?.['name'])
+    return isThere ? { value: true } : { seen: JSON.stringify(row) }
+  })
+}
+
 type PgbackrestAction = Extract<TaskAction, { kind: 'pgbackrest' }>
 
 function command(name: PgbackrestAction['command'], options: string[] = []): PgbackrestAction {
@@ -193,12 +213,7 @@ test('a backup in the store is restored, replayed to a moment, and looked throug
     'select pg_current_wal_insert_lsn()::text as lsn',
   )
   await query('insert into public.ledger values (1002)')
-  const [last] = await query('select pg_walfile_name(pg_switch_wal()) as name')
-  await until('WAL to be archived', TIMEOUT_MS, async () => {
-    const [row] = await query('select last_archived_wal as name from pg_stat_archiver')
-    const isThere = String(row?.['name']) >= String(last?.['name'])
-    return isThere ? { value: true } : { seen: JSON.stringify(row) }
-  })
+  await endSegment()
   const inventory = await listArchive({ repository: access('one'), archiveId: '15-1' }, context())
   assert.equal(inventory.ranges.length, 1)
   assert.ok(inventory.bytes > 0)
@@ -234,6 +249,58 @@ test('a backup in the store is restored, replayed to a moment, and looked throug
     const end = await recoverData(late, dataContext())
     assert.deepEqual([end?.rows, end?.reachedEnd], [[{ n: 1002 }], true], run)
   }
+})
+
+/** Programs of PostgreSQL, but for a server that waits before it starts for the second time. */
+async function waitingBinaries(): Promise<{ path: string; second: string; go: string }> {
+  const path = join(base, 'waiting')
+  await mkdir(path, { mode: 0o777 })
+  await chmod(path, 0o777)
+  const [first, second, go] = ['first', 'second', 'go'].map((name) => join(path, name))
+  const wait = `: >${second}; while [ ! -e ${go} ]; do sleep 0.05; done`
+  const lines = [
+    '#!/bin/sh',
+    `if [ -e ${first} ]; then ${wait}; fi`,
+    `: >${first}`,
+    `exec ${BINARIES}/postgres "$@"`,
+  ]
+  await writeFile(join(path, 'postgres'), `${lines.join('\n')}\n`, { mode: 0o755 })
+  await symlink(`${BINARIES}/pg_controldata`, join(path, 'pg_controldata'))
+  return { path, second: second as string, go: go as string }
+}
+
+test('WAL that comes while a replay starts anew is beyond its moment, and left out', async () => {
+  const [moment] = await query(
+    `select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00:00'
+       as at, count(*)::integer as n from public.ledger`,
+  )
+  const [backup] = (await info()).backups
+  const dataDirectory = 'data/two/pgdata'
+  const restore = { repository: access('two'), dataDirectory, label: backup?.label ?? '' }
+  await restoreData({ kind: 'restore-data', ...restore }, dataContext())
+  const binaries = await waitingBinaries()
+  const replay = recoverData(
+    {
+      kind: 'recover-data',
+      repository: access('two'),
+      dataDirectory,
+      binDirectory: binaries.path,
+      superuser: 'postgres',
+      port: PORT + 1,
+      target: { kind: 'time', value: String(moment?.['at']) },
+      statements: [{ text: 'select count(*)::integer as n from public.ledger', params: [] }],
+      amcheck: false,
+    },
+    dataContext(),
+  )
+  await until('the replay to find no more', TIMEOUT_MS, () =>
+    existsSync(binaries.second) ? { value: true } : { seen: 'its first server runs' },
+  )
+  await query('insert into public.ledger values (1003)')
+  await endSegment()
+  await writeFile(binaries.go, '')
+  const report = await replay
+  assert.deepEqual([report?.rows, report?.reachedEnd], [[{ n: moment?.['n'] }], true])
 })
 
 test('a store that refuses to be read is no store without backups', async () => {

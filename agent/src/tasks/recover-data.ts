@@ -20,7 +20,8 @@ import { TaskError } from './task-error.ts'
 
 type RestoreAction = Extract<TaskAction, { kind: 'restore-data' }>
 type RecoverAction = Extract<TaskAction, { kind: 'recover-data' }>
-type Target = RecoverAction['target']
+/** `end`: up to that record and with it, the last that an earlier replay found. */
+type Target = RecoverAction['target'] | { kind: 'end'; value: string }
 
 export interface DataContext {
   root: HostRoot
@@ -42,6 +43,7 @@ const LOG_CHARACTERS_MAX = 65_536
 const SHOWN_CHARACTERS_MAX = 1500
 /** What a history says of a timeline that was begun where the archive ended. */
 const AT_END = 'no recovery target specified'
+const AT_LSN = 'after LSN '
 const AT_TARGET = 'recovery stopping at restore point'
 const NOT_REACHED = 'recovery ended before configured recovery target was reached'
 
@@ -122,8 +124,9 @@ async function recoverAndInspect(recovery: Recovery): Promise<RecoveryReport> {
   let server = await startServer(recovery, recovery.action.target)
   try {
     if ((await server.ready()) === 'not-reached') {
-      // Nothing was committed after that time: all there is was before it.
-      server = await startServer(recovery, { kind: 'latest', value: '' })
+      // Nothing was committed after that time: all there is was before it. All there was just now:
+      // WAL that was late may arrive at any moment, and lie beyond that time.
+      server = await startServer(recovery, { kind: 'end', value: server.redoneTo() })
       if ((await server.ready()) === 'not-reached') throw new TaskError('', server.log())
     }
     const replayMs = Math.round(performance.now() - startedMs)
@@ -181,6 +184,8 @@ function targetSettings({ kind, value }: Target): [string, string][] {
       return []
     case 'immediate':
       return [['recovery_target', 'immediate']]
+    case 'end':
+      return [['recovery_target_lsn', value]]
     case 'lsn':
       // An LSN that somebody read is where the next record begins: that one is not meant.
       return [
@@ -260,6 +265,8 @@ async function startServer(recovery: Recovery, target: Target) {
   })
   return {
     log: () => log.slice(-SHOWN_CHARACTERS_MAX),
+    /** Where the last record begins that was replayed; its server has ended. */
+    redoneTo: () => lastRedone(log),
     /** Accepts sessions only once the target is reached and the new timeline begun. */
     async ready(): Promise<'ready' | 'not-reached'> {
       while (!ended) {
@@ -289,6 +296,12 @@ async function startServer(recovery: Recovery, target: Target) {
       }
     },
   }
+}
+
+function lastRedone(log: string): string {
+  const lsn = [...log.matchAll(/redo done at ([0-9A-F]+\/[0-9A-F]+)/g)].at(-1)?.[1]
+  if (lsn === undefined) throw new TaskError('recovery-failed', log.slice(-SHOWN_CHARACTERS_MAX))
+  return lsn
 }
 
 function connectionOf({ action, context }: Recovery) {
@@ -334,12 +347,17 @@ async function inspect(recovery: Recovery, log: string) {
     timeline,
     lsn,
     // Not from how this run went: an earlier one may have come to the end, and died.
-    reachedEnd: reasonOf(history) === AT_END,
+    reachedEnd: isAtEnd(action.target, reasonOf(history)),
     lastCommitAt: /last completed transaction was at log time ([^\n]+)/.exec(log)?.[1] ?? null,
     rows,
     damage,
     amcheckMs: Math.round(performance.now() - startedMs),
   }
+}
+
+/** Of a time that was not reached the history says where WAL ended. */
+function isAtEnd(target: RecoverAction['target'], reason: string): boolean {
+  return reason === AT_END || (target.kind === 'time' && reason.startsWith(AT_LSN))
 }
 
 /** Empty when nothing is wrong. The program ends with code 2 when it found damage. */

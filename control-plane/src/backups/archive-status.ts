@@ -39,6 +39,24 @@ export const ArchiveStatus = Type.Object({
 })
 export type ArchiveStatus = Static<typeof ArchiveStatus>
 
+/** Before the first look. */
+export const NOTHING_SEEN: ArchiveStatus = {
+  presentLsn: '0/0',
+  timeline: 1,
+  starts: [],
+  archivedLsn: null,
+  lastSegment: null,
+  lastAt: null,
+  failedSegment: null,
+  failedAt: null,
+  waitingSegments: 0,
+  gaps: [],
+  gapsSince: null,
+  archiveBytes: 0,
+  archiveSegments: 0,
+  error: '',
+}
+
 export function parseStatus(value: unknown): ArchiveStatus | undefined {
   return Value.Check(ArchiveStatus, value) ? value : undefined
 }

@@ -314,16 +314,22 @@ export async function claimStanzaCheck(
   busy: readonly string[],
 ): Promise<StanzaRow | undefined> {
   const { rows } = await db.query<StanzaRow>(
-    `update stanza set checked_at = now() where (cluster_id, repository_id) = (
+    `update stanza set checked_at = now(), look_soon = false where (cluster_id, repository_id) = (
        select s.cluster_id, s.repository_id from stanza s
        join cluster c on c.id = s.cluster_id and c.state = 'available'
        where s.retired_at is null and not s.next and s.repository_id <> all($2)
-         and (s.checked_at is null or s.checked_at < now() - make_interval(secs => $1))
-       order by s.checked_at nulls first limit 1 for update of s skip locked)
+         and (s.look_soon or s.checked_at is null
+              or s.checked_at < now() - make_interval(secs => $1))
+       order by s.look_soon desc, s.checked_at nulls first limit 1 for update of s skip locked)
      returning ${STANZA_COLUMNS}`,
     [everySeconds, busy],
   )
   return rows[0]
+}
+
+/** At the next round, instead of a minute later. */
+export async function askForStanzaCheck(tx: Queryable, clusterId: string): Promise<void> {
+  await tx.query('update stanza set look_soon = true where cluster_id = $1', [clusterId])
 }
 
 export async function storeStanzaStatus(

@@ -34,6 +34,7 @@ import {
   recordReport,
   useEnrolmentToken,
 } from '../db/hosts.ts'
+import { askForStanzaCheck } from '../db/repositories.ts'
 import { listPendingTasks, listWithdrawnTasks, recordResult } from '../db/tasks.ts'
 import type { Platform } from '../operations/operation.ts'
 import { sha256 } from '../sealing.ts'
@@ -224,6 +225,8 @@ async function storeGuardEvent(tx: Queryable, host: HostRow, event: GuardEvent):
   const durability = (await findCluster(tx, event.clusterId))?.spec.durability
   const complete = durability === undefined ? event : { durability, ...event }
   if (!(await insertGuardEvent(tx, host.id, complete))) return
+  // The leader before had something to archive yet, as it seems to the one after it.
+  if (event.kind === 'leader-changed') await askForStanzaCheck(tx, event.clusterId)
   await addEvent(tx, {
     kind: `guard.${event.kind}`,
     message: `${event.instance}: ${event.message}`,

@@ -12,12 +12,15 @@ import {
 } from '@howdah/core/recovery-plan.ts'
 import { PLATFORM_ROLES } from '@howdah/core/render/model.ts'
 import { parseLsn } from '@howdah/core/wal.ts'
+import { NOTHING_SEEN, parseStatus } from '../backups/archive-status.ts'
 import { recoveryFailure } from '../backups/recovery-verdict.ts'
+import { lookAndRepair } from '../backups/repair-archive.ts'
 import { accessOn, loadStanza, placeOn } from '../backups/repository-access.ts'
 import { findLeader, runOnLeader, type Statement, statement } from '../clusters/leader-sql.ts'
 import { listBackups } from '../db/backups.ts'
+import { findCluster } from '../db/clusters.ts'
 import type { HostRow } from '../db/hosts.ts'
-import { findStanzas, type StanzaRow } from '../db/repositories.ts'
+import { activeStanza, findStanzas, type StanzaRow } from '../db/repositories.ts'
 import { askAgent } from './agent-task.ts'
 import { askWithProgress, makeProgress } from './backup-steps.ts'
 import type { StepContext } from './operation.ts'
@@ -284,5 +287,23 @@ export async function archivePresent(step: StepContext, sourceId: string): Promi
     await step.say(`waits for ${segment} to be archived; the last one is ${archiver?.last ?? '-'}`)
     return (archiver?.last ?? '') >= segment ? true : undefined
   })
+  await closeGaps(step, sourceId)
   return row?.lsn ?? '0/0'
+}
+
+/**
+ * What a leader that went had not archived, the one after it counts as archived, and a replay would
+ * end there until somebody looks. What cannot be closed is no reason to stop: a replay that needs
+ * it says so.
+ */
+async function closeGaps(step: StepContext, sourceId: string): Promise<void> {
+  const cluster = await findCluster(step.database, sourceId)
+  const stanza = await activeStanza(step.database, sourceId)
+  if (cluster === undefined || stanza === undefined) return
+  const before = parseStatus(stanza.status) ?? NOTHING_SEEN
+  const { gaps, error } = await lookAndRepair(step, cluster, stanza, before).catch(
+    (cause: unknown) => ({ gaps: [], error: describeError(cause) }),
+  )
+  if (error !== '') await step.say(`cannot look for gaps in the archive: ${error}`)
+  if (gaps.length > 0) await step.say(`the archive has ${gaps.length} gaps that nobody can close`)
 }

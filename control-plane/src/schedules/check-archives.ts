@@ -3,7 +3,7 @@
 // instance still has the WAL, and otherwise closed by a full backup, as nothing else can.
 import { describeError } from '@howdah/core/errors.ts'
 import { archiveNews, continueStatus } from '../backups/archive-news.ts'
-import { type ArchiveStatus, parseStatus } from '../backups/archive-status.ts'
+import { type ArchiveStatus, NOTHING_SEEN, parseStatus } from '../backups/archive-status.ts'
 import { lookAndRepair } from '../backups/repair-archive.ts'
 import type { Queryable } from '../database.ts'
 import { listBackups, runSoon } from '../db/backups.ts'
@@ -15,23 +15,6 @@ import type { Platform } from '../operations/operation.ts'
 const LOOK_MS_MAX = 5000
 const AT_ONCE = 32
 const AT_ONCE_PER_REPOSITORY = 4
-const NOTHING: ArchiveStatus = {
-  presentLsn: '0/0',
-  timeline: 1,
-  starts: [],
-  archivedLsn: null,
-  lastSegment: null,
-  lastAt: null,
-  failedSegment: null,
-  failedAt: null,
-  waitingSegments: 0,
-  gaps: [],
-  gapsSince: null,
-  archiveBytes: 0,
-  archiveSegments: 0,
-  error: '',
-}
-
 export function startArchiveChecks(platform: Platform): { stop(): void } {
   const everySeconds = Number(platform.config.archiveCheckSeconds)
   const warn = (said: string) => (error: unknown) =>
@@ -87,7 +70,7 @@ export function makeRounds<Due extends { repository_id: string }>(
 
 /** Looks, compares with the look before, and tells what is new. */
 export async function checkArchive(platform: Platform, stanza: StanzaRow): Promise<ArchiveStatus> {
-  const before = parseStatus(stanza.status) ?? NOTHING
+  const before = parseStatus(stanza.status) ?? NOTHING_SEEN
   const cluster = await findCluster(platform.database, stanza.cluster_id)
   if (cluster?.state !== 'available') return before
   const seen = await lookAndRepair(platform, cluster, stanza, before).catch(
