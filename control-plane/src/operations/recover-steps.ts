@@ -27,6 +27,7 @@ import type { StepContext } from './operation.ts'
 
 const DAY_MS = 24 * 3_600_000
 const ARCHIVED_TIMEOUT_MS = 60_000
+const CLOSE_GAPS_MS = 10_000
 const MEASURE_TIMEOUT_MS = 10_000
 /** A spec is applied sooner: what is in use for longer is so on purpose. */
 const BUSY_MS_MAX = 300_000
@@ -301,9 +302,15 @@ async function closeGaps(step: StepContext, sourceId: string): Promise<void> {
   const stanza = await activeStanza(step.database, sourceId)
   if (cluster === undefined || stanza === undefined) return
   const before = parseStatus(stanza.status) ?? NOTHING_SEEN
-  const { gaps, error } = await lookAndRepair(step, cluster, stanza, before).catch(
-    (cause: unknown) => ({ gaps: [], error: describeError(cause) }),
-  )
-  if (error !== '') await step.say(`cannot look for gaps in the archive: ${error}`)
-  if (gaps.length > 0) await step.say(`the archive has ${gaps.length} gaps that nobody can close`)
+  const giveUpMs = Date.now() + CLOSE_GAPS_MS
+  await step.until([], ARCHIVED_TIMEOUT_MS, async () => {
+    const { gaps, error } = await lookAndRepair(step, cluster, stanza, before).catch(
+      (cause: unknown) => ({ gaps: [], error: describeError(cause) }),
+    )
+    if (gaps.length === 0 && error === '') return true
+    const said = `the archive has ${gaps.length} gaps that nobody could close yet`
+    await step.say(error === '' ? said : `cannot look for gaps in the archive: ${error}`)
+    // Somebody else may be at it, or who has the WAL comes back.
+    return Date.now() > giveUpMs ? true : undefined
+  })
 }
