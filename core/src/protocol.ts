@@ -315,6 +315,12 @@ export const TaskAction = Type.Union([
     dataDirectory: RelativePath,
     segments: Type.Array(Type.String({ pattern: '^[0-9A-F]{24}$' }), { maxItems: 64 }),
   }),
+  /** Counts as archived from now on, without being so. Returns `{ left }`: whether it waited. */
+  Type.Object({
+    kind: Type.Literal('leave-segment'),
+    dataDirectory: RelativePath,
+    segment: Type.String({ pattern: '^[0-9A-F]{24}$' }),
+  }),
   /** What WAL the repository holds. Returns an ArchiveInventory. */
   Type.Object({
     kind: Type.Literal('list-archive'),

@@ -2,7 +2,19 @@
 // any moment of it can be had again as a new cluster, and a backup is only called proven after it
 // was restored. What is broken in a repository is found, and named.
 import assert from 'node:assert/strict'
-import { chmod, mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import {
+  chmod,
+  chown,
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { after, before, test } from 'node:test'
 import type { Backup, BackupStatus, RestorePlan } from '@howdah/core/contract/backups.ts'
@@ -14,7 +26,7 @@ import type {
 } from '@howdah/core/contract/clusters.ts'
 import type { Event, Operation } from '@howdah/core/contract/operations.ts'
 import type { Problem } from '@howdah/core/contract/resource.ts'
-import { listEvents } from '../harness/archive-faults.ts'
+import { endSegment, leftSegment, listEvents } from '../harness/archive-faults.ts'
 import { sql, type TestCluster } from '../harness/cluster.ts'
 import { flipBit } from '../harness/flip-bit.ts'
 import {
@@ -427,6 +439,49 @@ test('a restore in place takes a cluster back; what is written then can be had a
   await succeed(await post('demo/switchover'))
   await succeed(await postWhenFree('demo/backups', { type: 'full' }))
   await succeed(await postWhenFree('demo/restore-drills'))
+})
+
+test('a part of a segment of a timeline that was left does not stop the archive', async () => {
+  await noneDue()
+  await succeed(await post('demo/switchover'))
+  const { wal, name, content } = await leftSegment({ platform, cluster })
+  const [ready, done] = ['ready', 'done'].map((state) =>
+    join(wal, 'archive_status', `${name}.${state}`),
+  )
+  const { uid, gid } = await stat(wal)
+  const keep = async (last: number) => {
+    content[content.length - 1] = last
+    for (const [path, text] of [
+      [join(wal, name), content],
+      [ready as string, ''],
+    ] as const) {
+      await writeFile(path, text, { mode: 0o600 })
+      await chown(path, uid, gid)
+    }
+  }
+  // Another instance's part, which was archived before.
+  await keep(1)
+  await endSegment({ platform, cluster })
+  await until('the first part to be archived', CHECK_TIMEOUT_MS, () =>
+    existsSync(done as string) ? { value: true } : { seen: 'it waits' },
+  )
+  await rm(done as string)
+  await keep(2)
+  await endSegment({ platform, cluster })
+  await until('the leader to go on without', CHECK_TIMEOUT_MS, async () => {
+    const events = await listEvents({ platform, cluster })
+    const found = events.find(
+      ({ kind, message }) => kind === 'archive.repaired' && message.includes(name),
+    )
+    return found === undefined ? { seen: `${events.length} events` } : { value: true }
+  })
+  // The archiver sleeps for a minute after a failure, or until there is another one.
+  await endSegment({ platform, cluster })
+  await until('the archive to go on', CHECK_TIMEOUT_MS, async () => {
+    const path = '/v1/clusters/demo/backup-status'
+    const { body } = await platform.api<BackupStatus>('GET', path)
+    return body.archive.waiting_segments === 0 ? { value: true } : { seen: JSON.stringify(body) }
+  })
 })
 
 test('a restore that failed twice keeps the data and the repository for its undo', async () => {

@@ -1,8 +1,12 @@
 // Owns what may happen to the store of a cluster while it works, and the trial of each: it is told
 // within a minute, the clients of the cluster notice nothing, and archiving goes on by itself when
 // the cause is gone.
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { BackupStatus } from '@howdah/core/contract/backups.ts'
+import type { Cluster } from '@howdah/core/contract/clusters.ts'
 import type { Event } from '@howdah/core/contract/operations.ts'
+import { formatSegmentName, parseLsn, segmentOf } from '@howdah/core/wal.ts'
 import type { TestCluster } from './cluster.ts'
 import type { FaultyS3, FaultySettings } from './faulty-s3.ts'
 import type { TestPlatform } from './platform.ts'
@@ -18,9 +22,12 @@ export interface ArchiveFault {
   told: readonly string[] | undefined
 }
 
-export interface ArchiveStage {
+interface ClusterStage {
   platform: TestPlatform
   cluster: TestCluster
+}
+
+export interface ArchiveStage extends ClusterStage {
   store: FaultyS3
 }
 
@@ -103,18 +110,32 @@ export async function sufferFault(stage: ArchiveStage, fault: ArchiveFault): Pro
   return { toldMs, wholeMs, writer: await writer.stop() }
 }
 
-export async function endSegment({ platform, cluster }: ArchiveStage): Promise<void> {
+export async function endSegment({ platform, cluster }: ClusterStage): Promise<void> {
   const text = "select pg_create_restore_point('segment'), pg_switch_wal()"
   await superuserSql(platform, cluster.cluster.name, text)
+}
+
+/** The name of one that lies beyond the end of the timeline before the present one. */
+export async function leftSegment({ platform, cluster }: ClusterStage) {
+  const { name } = cluster.cluster
+  const { instances } = (await platform.api<Cluster>('GET', `/v1/clusters/${name}`)).body
+  const leader = instances.find(({ role }) => role === 'leader')
+  const data = join(platform.home, 'hosts', leader?.host ?? '', 'data', leader?.id ?? '')
+  const wal = join(data, 'pgdata', 'pg_wal')
+  const text = 'select pg_walfile_name(pg_current_wal_lsn()) as present'
+  const [row] = await superuserSql<{ present: string }>(platform, name, text)
+  const present = row?.present ?? ''
+  const history = await readFile(join(wal, `${present.slice(0, 8)}.history`), 'utf8')
+  const [timeline, lsn] = history.trim().split('\n').at(-1)?.split('\t') ?? []
+  const number = segmentOf(parseLsn(lsn ?? '') ?? 0n) + 1
+  const segment = formatSegmentName({ timeline: Number(timeline), number })
+  return { wal, name: segment, content: await readFile(join(wal, present)) }
 }
 
 const EVENTS_MAX = 1000
 
 /** All of them, the oldest first: a cluster that works for long has more than a page. */
-export async function listEvents({
-  platform,
-  cluster,
-}: Pick<ArchiveStage, 'platform' | 'cluster'>): Promise<Event[]> {
+export async function listEvents({ platform, cluster }: ClusterStage): Promise<Event[]> {
   const events: Event[] = []
   for (;;) {
     const query = `cluster=${cluster.cluster.id}&limit=${EVENTS_MAX}`

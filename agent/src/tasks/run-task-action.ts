@@ -8,6 +8,7 @@ import type { HostRoot } from '../host-root.ts'
 import { callPatroni } from './call-patroni.ts'
 import type { Exclusive } from './exclusive.ts'
 import { injectFault } from './inject-fault.ts'
+import { leaveSegment } from './leave-segment.ts'
 import { measureData, moveData } from './move-data.ts'
 import { recoverData, restoreData } from './recover-data.ts'
 import { removeData } from './remove-data.ts'
@@ -85,6 +86,7 @@ type BackupAction = Extract<
       | 'probe-repository'
       | 'list-archive'
       | 'push-segments'
+      | 'leave-segment'
       | 'restore-data'
       | 'recover-data'
       | 'measure-data'
@@ -113,6 +115,8 @@ async function runBackupAction(
       return await listArchive(action, { root, ...limits })
     case 'push-segments':
       return await pushSegments(action, { root, ...limits })
+    case 'leave-segment':
+      return await leaveSegment(action, { root })
     case 'restore-data':
       return await context.exclusive.run(ownerOf(action.dataDirectory), limits.signal, (signal) =>
         restoreData(action, { ...limits, ...state(), signal }),

@@ -23,7 +23,10 @@ export type SeenStatus = Omit<
 const STUCK_MS = 120_000
 
 /** What PostgreSQL said last was that it could not archive. */
-const isRefused = ({ failedAt, lastAt }: ArchiveStatus): boolean =>
+export const isRefused = ({
+  failedAt,
+  lastAt,
+}: Pick<ArchiveStatus, 'failedAt' | 'lastAt'>): boolean =>
   failedAt !== null && (lastAt === null || failedAt > lastAt)
 
 /**

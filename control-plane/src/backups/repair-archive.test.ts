@@ -1,7 +1,7 @@
 // Which segments a repair of an archive looks for.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { segmentsOf } from './repair-archive.ts'
+import { isAbandoned, segmentsOf } from './repair-archive.ts'
 
 test('each missing segment is looked for by its name, unless there are too many', () => {
   const gaps = [
@@ -14,4 +14,31 @@ test('each missing segment is looked for by its name, unless there are too many'
     '00000002000000010000002C',
   ])
   assert.deepEqual(segmentsOf([{ timeline: 1, first: 1, last: 65 }]), [])
+})
+
+test('a segment is abandoned from the one on in which its timeline was left', () => {
+  const starts = [
+    { timeline: 2, lsn: '0/7123456' },
+    { timeline: 5, lsn: '0/9000028' },
+  ]
+  const abandoned = [
+    '000000010000000000000007',
+    '000000010000000000000008',
+    '000000020000000000000009',
+    // Of a timeline that is none of the present history's.
+    '000000040000000000000009',
+  ]
+  for (const name of abandoned) assert.equal(isAbandoned(name, starts), true, name)
+  const needed = [
+    '000000010000000000000006',
+    '000000020000000000000007',
+    '000000020000000000000008',
+    '000000050000000000000009',
+    '00000006000000000000000A',
+    '00000002.history',
+    '000000010000000000000007.partial',
+  ]
+  for (const name of needed) assert.equal(isAbandoned(name, starts), false, name)
+  assert.equal(isAbandoned(null, starts), false)
+  assert.equal(isAbandoned('000000010000000000000007', []), false)
 })

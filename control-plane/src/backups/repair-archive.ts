@@ -1,19 +1,30 @@
-// Owns the repair of an archive: a leader that died had not archived all it wrote, and the one
-// after it counts what it received as archived. Such a segment is archived from wherever it still
-// is.
+// Owns the repair of an archive. A leader that died had not archived all it wrote, and the one
+// after it counts what it received as archived: such a segment is archived from wherever it still
+// is. And a leader may keep a part of one that nobody needs, and never get past it: it is told to.
 import { describeError } from '@howdah/core/errors.ts'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
-import { formatSegmentName, SEGMENT_BYTES, type WalRange } from '@howdah/core/wal.ts'
+import {
+  formatSegmentName,
+  parseLsn,
+  parseSegmentName,
+  SEGMENT_BYTES,
+  segmentOf,
+  type WalRange,
+} from '@howdah/core/wal.ts'
 import { hostsById, leaderOf, patroniOf } from '../clusters/cluster-view.ts'
+import { findLeader } from '../clusters/leader-sql.ts'
 import { type ClusterRow, listInstances } from '../db/clusters.ts'
 import { addEvent } from '../db/events.ts'
 import type { StanzaRow } from '../db/repositories.ts'
+import { runTask } from '../operations/agent-task.ts'
 import type { Platform } from '../operations/operation.ts'
 import { lookAtArchive } from './archive-look.ts'
+import { isRefused } from './archive-news.ts'
 import type { ArchiveStatus } from './archive-status.ts'
 import { accessOn, loadStanza, placeOn, runRepositoryTask } from './repository-access.ts'
 
 const PUSH_TIMEOUT_MS = 60_000
+const LEAVE_TIMEOUT_MS = 10_000
 /** More is a hole that only a new backup closes in good time. */
 const SEGMENTS_MAX = 64
 
@@ -25,7 +36,14 @@ export async function lookAndRepair(
   before: ArchiveStatus,
 ): Promise<Awaited<ReturnType<typeof lookAtArchive>>> {
   const seen = await lookAtArchive(platform, cluster, stanza, before)
-  if (seen.error !== '' || seen.gaps.length === 0) return seen
+  if (seen.error !== '') return seen
+  // The repository answers: what keeps the leader is the segment.
+  if (isRefused(seen) && isAbandoned(seen.failedSegment, seen.starts)) {
+    await leaveAbandoned(platform, cluster, seen.failedSegment ?? '').catch((error) =>
+      platform.log.warn({ error: describeError(error) }, 'the leader is not told to go on'),
+    )
+  }
+  if (seen.gaps.length === 0) return seen
   const repaired = await repairArchive(platform, stanza, seen.gaps)
   if (repaired.length === 0) return seen
   const from = repaired.map(({ segment, instance }) => `${segment} from ${instance}`).join(', ')
@@ -35,6 +53,52 @@ export async function lookAndRepair(
     clusterId: cluster.id,
   })
   return await lookAtArchive(platform, cluster, stanza, before)
+}
+
+/**
+ * Whether the present history has nothing of a segment: its timeline was left in it or before it,
+ * and the next one's begins with all that counts. A replica that was receiving it keeps its part,
+ * and PostgreSQL has that archived when it is recycled, once the replica leads. Where another
+ * instance's part was archived before, pgBackRest refuses a second one for ever.
+ */
+export function isAbandoned(
+  segment: string | null,
+  starts: readonly { timeline: number; lsn: string }[],
+): boolean {
+  const failed = parseSegmentName(segment ?? '')
+  if (failed === undefined) return false
+  const [next] = starts
+    .filter(({ timeline }) => timeline > failed.timeline)
+    .toSorted((a, b) => a.timeline - b.timeline)
+  const lsn = parseLsn(next?.lsn ?? '')
+  return lsn !== undefined && failed.number >= segmentOf(lsn)
+}
+
+async function leaveAbandoned(
+  platform: Platform,
+  cluster: ClusterRow,
+  segment: string,
+): Promise<void> {
+  const leader = await findLeader(platform, cluster.id)
+  if (leader === undefined) return
+  const { host, instance } = leader
+  const { left } = await runTask<{ left: boolean }>(platform, {
+    hostId: host.id,
+    timeoutMs: LEAVE_TIMEOUT_MS,
+    action: {
+      kind: 'leave-segment',
+      dataDirectory: `${HOST_LAYOUT.data}/${instance.id}/pgdata`,
+      segment,
+    },
+  })
+  if (!left) return
+  await addEvent(platform.database, {
+    kind: 'archive.repaired',
+    message:
+      `${instance.name} could not archive ${segment}, and goes on without: ${cluster.name} left ` +
+      'that timeline before its end',
+    clusterId: cluster.id,
+  })
 }
 
 /** The missing segments, the oldest first; none when there are too many. */
