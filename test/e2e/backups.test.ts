@@ -443,6 +443,7 @@ test('a restore in place takes a cluster back; what is written then can be had a
 
 test('a part of a segment of a timeline that was left does not stop the archive', async () => {
   await noneDue()
+  await follows('demo')
   await succeed(await post('demo/switchover'))
   const { wal, name, content } = await leftSegment({ platform, cluster })
   const [ready, done] = ['ready', 'done'].map((state) =>

@@ -19,8 +19,11 @@ import { type HostRow, listHosts, readDcs } from '../db/hosts.ts'
 import { runningOperation } from '../db/operations.ts'
 import { parametersOf } from '../hosts/render-input.ts'
 
-/** A candidate further behind would make clients wait for its replay. */
-export const CANDIDATE_LAG_BYTES_MAX = 16 * 1024 * 1024
+/**
+ * A candidate further behind would make clients wait for its replay. More than a segment: where one
+ * ends early, as each minute and with each backup, a leader that was seen later is that far ahead.
+ */
+export const CANDIDATE_LAG_BYTES_MAX = 32 * 1024 * 1024
 /** Enough for the last change of leader, as told by three gateways and its hosts. */
 const GUARD_EVENTS_SHOWN = 50
 
