@@ -183,7 +183,7 @@ function ringsFor(only: string | undefined): Ring[] {
     {
       name: 'real',
       says: 'whole platforms, one after the other',
-      deadlineMs: 1_620_000,
+      deadlineMs: 1_740_000,
       run: (deadlineMs) =>
         runTests(pickFiles('test/e2e/*.test.ts', only), {
           concurrency: 1,
