@@ -21,6 +21,8 @@ import { type PeerGateway, startPeerGateway } from './peer-gateway.ts'
 import type { PeerSettings } from './peer-settings.ts'
 import { makePeerTls } from './peer-tls.ts'
 
+/** Three instances in turn, several times over. */
+const ROUTED_IN_A_ROW = 12
 const READY_TIMEOUT_MS = 180_000
 const WHOLE_TIMEOUT_MS = 180_000
 const ANSWER_TIMEOUT_MS = 120_000
@@ -63,6 +65,7 @@ export async function startPeerStack(options: PeerOptions): Promise<Stack> {
   })
   const stack = makeStack(settings, cluster, gateway, password, tls?.caPem)
   await stack.waitWhole()
+  await waitRouted(stack.write)
   const parts = undo.move()
   return { ...stack, [Symbol.asyncDispose]: () => parts.disposeAsync() }
 }
@@ -149,6 +152,18 @@ async function waitWhole(cluster: PatroniCluster, write: SqlAddress): Promise<st
       { connectTimeoutMs: 2000, queryTimeoutMs: 2000 },
     )
     return rows[0]?.replica === false ? { value: leader.name } : { seen: 'the endpoint reads only' }
+  })
+}
+
+/** A proxy that has just started takes each instance for the leader until its checks say no. */
+async function waitRouted(write: SqlAddress): Promise<void> {
+  let inARow = 0
+  await until('its endpoint to lead to the leader alone', READY_TIMEOUT_MS, async () => {
+    const text = 'select pg_is_in_recovery() as replica'
+    const limits = { connectTimeoutMs: 2000, queryTimeoutMs: 2000 }
+    const rows = await querySql<{ replica: boolean }>(write, text, limits).catch(() => [])
+    inARow = rows[0]?.replica === false ? inARow + 1 : 0
+    return inARow >= ROUTED_IN_A_ROW ? { value: undefined } : { seen: `${inARow} in a row` }
   })
 }
 

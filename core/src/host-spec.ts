@@ -64,6 +64,9 @@ export const HostService = Type.Object(
   { additionalProperties: false },
 )
 
+/** UDP, on every host that has a part of a cluster. */
+export const HEARTBEAT_PORT = 7402
+
 /** An instance of a watched cluster, wherever it runs. */
 const WatchedInstance = Type.Object({
   name: Type.String({ maxLength: 64 }),

@@ -8,6 +8,7 @@ import {
   type ObservedInstance,
 } from './cluster-health.ts'
 import type { Durability, Readiness } from './contract/clusters.ts'
+import { HEARTBEAT_PORT } from './host-spec.ts'
 
 export interface ReadinessInput {
   durability: Durability
@@ -136,6 +137,6 @@ function heartbeatCheck({ deaf }: ReadinessInput): Check {
     'heartbeats',
     deaf.length === 0,
     deaf.length === 0 ? 'hosts hear each other' : pairs.join(', '),
-    'let UDP port 7402 pass between the hosts; without it the loss of a host waits for the lease',
+    `let UDP port ${HEARTBEAT_PORT} pass between the hosts; without it the loss of one waits 20 s`,
   )
 }

@@ -3,14 +3,13 @@
 import assert from 'node:assert/strict'
 import { createSocket } from 'node:dgram'
 import { after, before, test } from 'node:test'
-import type { WatchedCluster } from '@howdah/core/host-spec.ts'
+import { HEARTBEAT_PORT, type WatchedCluster } from '@howdah/core/host-spec.ts'
 import { pino } from 'pino'
 import { until } from '../testing/until.ts'
 import {
   type ClusterHearing,
   decodeBeat,
   encodeBeat,
-  HEARTBEAT_PORT,
   type Heartbeats,
   startHeartbeats,
 } from './heartbeats.ts'

@@ -5,14 +5,13 @@ import { createHmac, timingSafeEqual } from 'node:crypto'
 import { createSocket, type Socket } from 'node:dgram'
 import { isIPv6 } from 'node:net'
 import { describeError } from '@howdah/core/errors.ts'
-import type { WatchedCluster } from '@howdah/core/host-spec.ts'
+import { HEARTBEAT_PORT, type WatchedCluster } from '@howdah/core/host-spec.ts'
 import type { Unheard } from '@howdah/core/protocol.ts'
 import type { Logger } from 'pino'
 import { Type } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { pause } from '../wake.ts'
 
-export const HEARTBEAT_PORT = 7402
 const BEAT_MS = 200
 /** Words of a host that was not heard for this long itself are stale. */
 const FRESH_MS = BEAT_MS * 5

@@ -1,10 +1,8 @@
 // Owns how a segment is left out of the archive: PostgreSQL is told that it was archived. As
 // whoever owns the directory, so that nothing in it can lead a root agent elsewhere.
-
-import { lstat } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { TaskAction } from '@howdah/core/protocol.ts'
-import { hasCode } from '../atomic-file.ts'
 import { below, type HostRoot } from '../host-root.ts'
 import { runProgram } from '../run-program.ts'
 
@@ -17,16 +15,10 @@ export async function leaveSegment(
   { dataDirectory, segment }: LeaveAction,
   { root }: { root: HostRoot },
 ): Promise<{ left: boolean }> {
-  const status = join(below(root, dataDirectory), 'pg_wal', 'archive_status', segment)
-  const waits = await lstat(`${status}.ready`).then(
-    () => true,
-    (error: unknown) => {
-      if (hasCode(error, 'ENOENT')) return false
-      throw error
-    },
-  )
-  if (!waits) return { left: false }
-  const argv = ['/usr/bin/mv', '-f', '-T', '--', `${status}.ready`, `${status}.done`] as const
+  const status = join(below(root, dataDirectory), 'pg_wal', 'archive_status')
+  const [ready, done] = [`${segment}.ready`, `${segment}.done`]
+  if (!(await readdir(status)).includes(ready)) return { left: false }
+  const argv = ['/usr/bin/mv', '-f', '-T', '--', join(status, ready), join(status, done)] as const
   await runProgram({ argv, timeoutMs: TIMEOUT_MS, user: root.dropTo })
   return { left: true }
 }

@@ -27,10 +27,11 @@ const MESSAGE_BYTES = 64 * 1024
  * A leader that archives ends its last segment early when it is shut down: it writes what is left
  * of it as zeros, sends those to its replicas, and begins another one, which each of them fills
  * with zeros first. Here the segment is filled while clients go on, with messages that replay and
- * logical decoding skip, and a checkpoint makes the next one.
+ * logical decoding skip, and a checkpoint makes the next one. They are a transaction's, whose end
+ * waits for the synchronous replica, so that nobody has to wait for them in the hold.
  */
 export const FILL_WAL_SEGMENT: Statement = statement(
-  `select pg_logical_emit_message(false, 'howdah', repeat(' ', $1::int))
+  `select pg_logical_emit_message(true, 'howdah', repeat(' ', $1::int))
    from (select setting::numeric as bytes from pg_settings where name = 'wal_segment_size') segment,
      lateral (
        select bytes * $2::numeric - (pg_current_wal_insert_lsn() - '0/0'::pg_lsn) % bytes as bytes
