@@ -1,7 +1,10 @@
-// Owns the bench of rerouting: from the moment when a new leader accepts writes until a client that
-// connects is with it. The candidate is asked directly, every millisecond; the endpoint by two
-// clients: one that only begins a session (so that ours can be seen in milliseconds), and one that
-// logs in and asks, as an application would.
+// Owns the bench of rerouting: from the moment when a new leader accepts writes until the first
+// client is with it, which may have begun to connect before: the former leader has ended by then.
+// The candidate is asked directly, every other millisecond; the endpoint by clients of two kinds:
+// those that only begin a session (so that ours can be seen in milliseconds), and those that log in
+// and ask, as an application would. They come a little apart, and few: a thousand connections in a
+// second would be what is measured.
+import { once } from 'node:events'
 import { createConnection } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { connectSql, querySql, type SqlAddress } from '../sql.ts'
@@ -9,11 +12,12 @@ import type { Stack } from '../stack.ts'
 import { settle, type Trial } from './trials.ts'
 
 interface Arrival {
-  startedMs: number
   endedMs: number
 }
 
-const ASK_MS = 1
+const ASK_MS = 2
+const SESSIONS = { everyMs: 100, atOnceMax: 10 }
+const HELLOS = { everyMs: 20, atOnceMax: 50 }
 const LOG_IN_LIMITS = { connectTimeoutMs: 1000, queryTimeoutMs: 1000 }
 const HELLO_TIMEOUT_MS = 1000
 /** PostgreSQL's SSLRequest: answered with one byte by whoever is behind the endpoint. */
@@ -28,20 +32,23 @@ async function runReroute(stack: Stack): Promise<Record<string, unknown>> {
   const candidate = (await stack.instances()).find(({ name }) => name === to)
   if (candidate === undefined) throw new Error(`${stack.name} has no candidate`)
   const ending = new AbortController()
-  const sessions = collect(ending.signal, () => askEndpoint(stack.routed))
+  const sessions = collect(ending.signal, SESSIONS, () => askEndpoint(stack.routed))
   // A peer's pooler answers it on every host, with or without a leader: it would prove nothing
   // there.
-  const hellos = stack.routed.caPem === undefined ? [] : greet(ending.signal, stack.routed)
+  const hellos =
+    stack.routed.caPem === undefined
+      ? []
+      : collect(ending.signal, HELLOS, () => greet(stack.routed))
   const writable = awaitWritable(candidate.direct, ending.signal)
   await stack.switchover(to)
   const writableMs = await writable
-  const arrived = () => sessions.find(({ startedMs }) => startedMs >= writableMs)
+  const arrived = () => sessions.find(({ endedMs }) => endedMs >= writableMs)
   const deadlineMs = performance.now() + ARRIVAL_TIMEOUT_MS
   while (arrived() === undefined && performance.now() < deadlineMs) await delay(5)
   ending.abort()
   await settle(stack)
   const session = arrived()
-  const hello = hellos.find(({ startedMs }) => startedMs >= writableMs)
+  const hello = hellos.find(({ endedMs }) => endedMs >= writableMs)
   return {
     ...(session && { sessionMs: Math.round(session.endedMs - writableMs) }),
     ...(hello && { helloMs: Math.round((hello.endedMs - writableMs) * 10) / 10 }),
@@ -64,17 +71,22 @@ async function awaitWritable(direct: SqlAddress, signal: AbortSignal): Promise<n
   }
 }
 
-/** Attempts one after the other, those that found a leader. Errors mean: not routed yet. */
-function collect(signal: AbortSignal, attempt: () => Promise<boolean>): Arrival[] {
+/** Not one after the other: one that meets a closed door must not delay the next. */
+function collect(
+  signal: AbortSignal,
+  { everyMs, atOnceMax }: { everyMs: number; atOnceMax: number },
+  attempt: () => Promise<boolean>,
+): Arrival[] {
   const arrivals: Arrival[] = []
-  void (async () => {
-    while (!signal.aborted) {
-      const startedMs = performance.now()
-      const found = await attempt().catch(() => false)
-      if (found) arrivals.push({ startedMs, endedMs: performance.now() })
-      await delay(ASK_MS)
-    }
-  })()
+  let underWay = 0
+  const timer = setInterval(async () => {
+    if (underWay >= atOnceMax) return
+    underWay += 1
+    // Errors mean: not routed yet.
+    if (await attempt().catch(() => false)) arrivals.push({ endedMs: performance.now() })
+    underWay -= 1
+  }, everyMs)
+  signal.addEventListener('abort', () => clearInterval(timer))
   return arrivals
 }
 
@@ -84,20 +96,14 @@ async function askEndpoint(address: SqlAddress): Promise<boolean> {
   return rows[0]?.replica === false
 }
 
-/** Several at once, a millisecond apart: one that meets a closed door must not delay the next. */
-function greet(signal: AbortSignal, address: SqlAddress): Arrival[] {
-  const arrivals: Arrival[] = []
-  const timer = setInterval(() => {
-    const startedMs = performance.now()
-    const socket = createConnection(address.port, address.host)
-    socket.setTimeout(HELLO_TIMEOUT_MS, () => socket.destroy())
-    socket.on('error', () => undefined)
-    socket.on('connect', () => socket.write(HELLO))
-    socket.on('data', () => {
-      arrivals.push({ startedMs, endedMs: performance.now() })
-      socket.destroy()
-    })
-  }, ASK_MS)
-  signal.addEventListener('abort', () => clearInterval(timer))
-  return arrivals
+/** The first byte of an answer. */
+async function greet(address: SqlAddress): Promise<boolean> {
+  const socket = createConnection(address.port, address.host)
+  try {
+    socket.write(HELLO)
+    await once(socket, 'data', { signal: AbortSignal.timeout(HELLO_TIMEOUT_MS) })
+    return true
+  } finally {
+    socket.destroy()
+  }
 }
