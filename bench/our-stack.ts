@@ -15,6 +15,7 @@ import { querySql, type SqlAddress } from './sql.ts'
 import type { Stack } from './stack.ts'
 
 const WHOLE_TIMEOUT_MS = 120_000
+const BACKUP_TIMEOUT_MS = 120_000
 const OPERATION_TIMEOUT_MS = 120_000
 
 export interface OurStack extends Stack {
@@ -36,9 +37,19 @@ export async function startOurStack({ subnet, sensitivity }: OurOptions): Promis
   const platform = undo.use(await startPlatform({ subnet }))
   const cluster = await platform.createCluster('bench', sensitivity && { sensitivity })
   const stack = makeStack(platform, cluster)
+  await waitFirstBackup(platform, cluster)
   await stack.waitWhole()
   const parts = undo.move()
   return { ...stack, [Symbol.asyncDispose]: () => parts.disposeAsync() }
+}
+
+/** It is taken right after creation, and no part of what happens to a cluster that is at work. */
+async function waitFirstBackup(platform: TestPlatform, { cluster }: TestCluster): Promise<void> {
+  await until('the first backup', BACKUP_TIMEOUT_MS, async () => {
+    const path = `/v1/clusters/${cluster.id}/backups`
+    const { body } = await platform.api<{ data: unknown[] }>('GET', path)
+    return body.data.length > 0 ? { value: true } : { seen: 'none' }
+  })
 }
 
 function makeStack(

@@ -1,6 +1,7 @@
 // Owns an application that writes a numbered row every 5 ms whatever became of the ones before it,
-// and remembers what was acknowledged. The gap that a fault tears is the time between two
-// acknowledgements, seen by this client alone.
+// and remembers what was acknowledged. Its sessions are there before: logins by the dozen, with the
+// handshakes of this very process, would be measured with the fault. The gap that a fault tears is
+// the time between two acknowledgements, seen by this client alone.
 import type pg from 'pg'
 import { connectSql, querySql, type SqlAddress } from '../sql.ts'
 import { type Acknowledgement, findLongestGap } from './acknowledgements.ts'
@@ -58,6 +59,7 @@ export async function startWriteProbe(address: SqlAddress, round: number): Promi
   const sessions: Session[] = Array.from({ length: SESSIONS_MAX }, () => {
     return { client: undefined, busy: false }
   })
+  for (const session of sessions) await connect(session, address)
   const running = new Set<Promise<void>>()
   const tick = () => {
     // One that is connected, else one that has to connect.
@@ -87,14 +89,24 @@ export async function startWriteProbe(address: SqlAddress, round: number): Promi
   }
 }
 
+/** One that ends while idle is seen to have: its next row would only tell what is known. */
+async function connect(session: Session, address: SqlAddress): Promise<pg.Client> {
+  const client = await connectSql(address, LIMITS)
+  client.once('end', () => {
+    if (session.client === client) session.client = undefined
+  })
+  session.client = client
+  return client
+}
+
 async function send(state: ProbeState, session: Session): Promise<void> {
   session.busy = true
   const number = state.next
   state.next += 1
   const sentMs = performance.now()
   try {
-    session.client ??= await connectSql(state.address, LIMITS)
-    const { rows } = await session.client.query<{ server: string | null }>(INSERT, [number])
+    const client = session.client ?? (await connect(session, state.address))
+    const { rows } = await client.query<{ server: string | null }>(INSERT, [number])
     const server = rows[0]?.server ?? null
     state.acknowledged.push({ number, sentMs, ackedMs: performance.now(), server })
   } catch {
