@@ -32,7 +32,7 @@ interface Subject {
 }
 
 /** How often each stack is started. */
-const TURNS = 5
+const TURNS = 3
 const SETTLE_MS = 1000
 const BROKEN_LENGTH_MAX = 500
 
