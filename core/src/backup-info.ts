@@ -5,8 +5,12 @@ import { Value } from 'typebox/value'
 import { HowdahError } from './errors.ts'
 import { parseSegmentName } from './wal.ts'
 
+export const BackupLabel = Type.String({
+  pattern: '^[0-9]{8}-[0-9]{6}F(_[0-9]{8}-[0-9]{6}[DI])?$',
+})
+
 const Entry = Type.Object({
-  label: Type.String({ pattern: '^[0-9]{8}-[0-9]{6}F(_[0-9]{8}-[0-9]{6}[DI])?$' }),
+  label: BackupLabel,
   type: Type.Enum(['full', 'diff', 'incr']),
   annotation: Type.Optional(Type.Union([Type.Record(Type.String(), Type.String()), Type.Null()])),
   error: Type.Optional(Type.Union([Type.Boolean(), Type.Null()])),

@@ -1,6 +1,7 @@
 // Owns what control plane and agents say to each other: JSON over mTLS, agents always call. Both
 // sides parse with these schemas, because each treats the other's input as hostile.
 import { type Static, Type } from 'typebox'
+import { BackupLabel } from './backup-info.ts'
 import { Durability } from './contract/clusters.ts'
 import { HostSpec, PROGRAMS, RelativePath } from './host-spec.ts'
 
@@ -38,6 +39,8 @@ export const HostFacts = Type.Object({
     Type.String({ pattern: '^[0-9]{1,2}$' }),
     Type.String({ pattern: '^/[A-Za-z0-9_./-]+$', maxLength: 120 }),
   ),
+  /** For game days: the agent is root's, and the kernel filters packets for it. */
+  cutsNetwork: Type.Optional(Type.Boolean()),
 })
 
 /** What an instance's Patroni says of itself; `null` where it does not know. */
@@ -255,6 +258,8 @@ export const TaskAction = Type.Union([
       'kill-postmaster',
       'freeze-postmaster',
       'silence-host',
+      'stop-host',
+      'cut-network',
       'kill-agent',
     ]),
     service: Type.String({ maxLength: 64 }),
@@ -333,17 +338,19 @@ export const TaskAction = Type.Union([
     kind: Type.Literal('restore-data'),
     repository: RepositoryAccess,
     dataDirectory: RelativePath,
-    label: Type.String({ pattern: '^[0-9]{8}-[0-9]{6}F(_[0-9]{8}-[0-9]{6}[DI])?$' }),
+    label: BackupLabel,
   }),
   /**
    * Replays WAL into a restored directory up to the target, alone and unreachable from outside,
    * runs the statements and stops. Archives nothing itself: what the instance must archive of it is
-   * marked. Returns a RecoveryReport.
+   * marked. Where an earlier run was cut short, the backup is restored again first. Returns a
+   * RecoveryReport.
    */
   Type.Object({
     kind: Type.Literal('recover-data'),
     repository: RepositoryAccess,
     dataDirectory: RelativePath,
+    label: BackupLabel,
     binDirectory: Type.String({ pattern: '^/[A-Za-z0-9_./-]+$', maxLength: 120 }),
     superuser: Type.String(),
     /** Only names its socket: nobody listens. */

@@ -13,6 +13,7 @@ import {
   readdir,
   rm,
   symlink,
+  truncate,
   writeFile,
 } from 'node:fs/promises'
 import { tmpdir, userInfo } from 'node:os'
@@ -28,6 +29,7 @@ import { moveData } from '../../agent/src/tasks/move-data.ts'
 import { recoverData, restoreData } from '../../agent/src/tasks/recover-data.ts'
 import { listArchive, probeRepository, runPgbackrest } from '../../agent/src/tasks/repository.ts'
 import { runSql } from '../../agent/src/tasks/run-sql.ts'
+import { isUnsynced, markUnsynced } from '../../agent/src/tasks/unsynced-data.ts'
 import { createAuthority } from '../../control-plane/src/certificates.ts'
 import { startS3, type TestS3 } from '../harness/s3.ts'
 import { until } from '../harness/until.ts'
@@ -225,6 +227,7 @@ test('a backup in the store is restored, replayed to a moment, and looked throug
     kind: 'recover-data' as const,
     repository: access('two'),
     dataDirectory,
+    label: restore.label,
     binDirectory: BINARIES,
     superuser: 'postgres',
     port: PORT + 1,
@@ -265,7 +268,9 @@ async function waitingBinaries(): Promise<{ path: string; second: string; go: st
     `exec ${BINARIES}/postgres "$@"`,
   ]
   await writeFile(join(path, 'postgres'), `${lines.join('\n')}\n`, { mode: 0o755 })
-  await symlink(`${BINARIES}/pg_controldata`, join(path, 'pg_controldata'))
+  for (const name of ['pg_controldata', 'initdb']) {
+    await symlink(join(BINARIES, name), join(path, name))
+  }
   return { path, second: second as string, go: go as string }
 }
 
@@ -284,6 +289,7 @@ test('WAL that comes while a replay starts anew is beyond its moment, and left o
       kind: 'recover-data',
       repository: access('two'),
       dataDirectory,
+      label: restore.label,
       binDirectory: binaries.path,
       superuser: 'postgres',
       port: PORT + 1,
@@ -301,6 +307,34 @@ test('WAL that comes while a replay starts anew is beyond its moment, and left o
   await writeFile(binaries.go, '')
   const report = await replay
   assert.deepEqual([report?.rows, report?.reachedEnd], [[{ n: moment?.['n'] }], true])
+})
+
+test('a replay that was cut short by a loss of power begins with the copy again', async () => {
+  const [backup] = (await info()).backups
+  const dataDirectory = 'data/two/pgdata'
+  const label = backup?.label ?? ''
+  const restore = { repository: access('two'), dataDirectory, label }
+  await restoreData({ kind: 'restore-data', ...restore }, dataContext())
+  // What a disk that was not asked to sync may keep, and all that an earlier run said of it.
+  const directory = join(root.path, dataDirectory)
+  await markUnsynced(root, directory)
+  const [ledger] = await query("select pg_relation_filepath('public.ledger') as path")
+  await truncate(join(directory, String(ledger?.['path'])), 0)
+  const report = await recoverData(
+    {
+      kind: 'recover-data',
+      ...restore,
+      binDirectory: BINARIES,
+      superuser: 'postgres',
+      port: PORT + 1,
+      target: { kind: 'immediate', value: '' },
+      statements: [{ text: 'select count(*)::integer as n from public.ledger', params: [] }],
+      amcheck: false,
+    },
+    dataContext(),
+  )
+  assert.deepEqual(report?.rows, [{ n: 1000 }])
+  assert.equal(await isUnsynced(directory), false)
 })
 
 test('a store that refuses to be read is no store without backups', async () => {

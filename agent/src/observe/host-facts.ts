@@ -9,6 +9,7 @@ import packageJson from '../../package.json' with { type: 'json' }
 import type { HostRoot } from '../host-root.ts'
 import { findProgram } from '../programs.ts'
 import { runProgram } from '../run-program.ts'
+import { canCutNetwork } from '../tasks/network-cut.ts'
 
 const VERSION_TIMEOUT_MS = 20_000
 const POSTGRESQL_DIRECTORY = '/usr/lib/postgresql'
@@ -38,6 +39,7 @@ export async function makeFactsReader(
     agentUser: root.agentUser.name,
     programs: await findVersions(),
     postgresql: await findPostgresql(),
+    cutsNetwork: await canCutNetwork(),
   }
   return async () => {
     const disk = await statfs(root.path)

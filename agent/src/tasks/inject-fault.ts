@@ -1,6 +1,6 @@
 // Owns the faults of a game day. Only what this host runs can be broken, and all of it heals by
-// itself: s6 starts what was killed, and a detached process continues what was frozen, whether or
-// not the agent still lives.
+// itself: s6 starts what was killed, and a detached process continues what was frozen or stopped,
+// whether or not the agent still lives.
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import type { HostSpec } from '@howdah/core/host-spec.ts'
@@ -9,6 +9,7 @@ import { readProcessState } from '../apply/s6.ts'
 import { serviceDirectory } from '../apply/service-directory.ts'
 import type { HostRoot } from '../host-root.ts'
 import { findPostmaster, findProcesses } from '../sentinel/postmaster.ts'
+import { cutNetwork } from './network-cut.ts'
 import { TaskError } from './task-error.ts'
 
 type FaultAction = Extract<TaskAction, { kind: 'inject-fault' }>
@@ -35,6 +36,11 @@ export async function injectFault(
       return freeze([postmasterPid(context, action.service)], action.durationMs)
     case 'silence-host':
       return freeze(await allPids(context), action.durationMs)
+    case 'stop-host':
+      return stop(await allPids(context), serviceDirectories(context), action.durationMs)
+    case 'cut-network':
+      await cutNetwork(context.spec()?.clusters ?? [], ownAddress(context), action.durationMs)
+      return { pids: [] }
   }
 }
 
@@ -48,12 +54,7 @@ function freeze(pids: number[], durationMs: number): { pids: number[] } {
   const script = `setTimeout(() => {
     for (const pid of process.argv.slice(1)) try { process.kill(Number(pid), 'SIGCONT') } catch {}
   }, ${durationMs})`
-  const thaw = spawn(process.execPath, ['--eval', script, ...pids.map(String)], {
-    detached: true,
-    stdio: 'ignore',
-    env: {},
-  })
-  thaw.unref()
+  startApart(script, pids.map(String))
   setTimeout(() => {
     for (const pid of pids) {
       try {
@@ -64,6 +65,49 @@ function freeze(pids: number[], durationMs: number): { pids: number[] } {
     }
   }, 200)
   return { pids }
+}
+
+/**
+ * Nothing of this host is there any more, and its ports refuse. The agent, which would start all of
+ * it again, is frozen.
+ */
+function stop(pids: number[], directories: string[], durationMs: number): { pids: number[] } {
+  const script = `const { spawnSync } = require('node:child_process')
+    const [pids, directories, agent] = process.argv.slice(1).map((word) => JSON.parse(word))
+    const signal = (pid, name) => { try { process.kill(pid, name) } catch {} }
+    const each = (flags) => directories.forEach((one) => spawnSync('s6-svc', [flags, one]))
+    setTimeout(() => {
+      signal(agent, 'SIGSTOP')
+      each('-dk')
+      for (const pid of pids) if (pid !== agent) signal(pid, 'SIGKILL')
+    }, 200)
+    setTimeout(() => { each('-u'); signal(agent, 'SIGCONT') }, ${durationMs})`
+  startApart(script, [JSON.stringify(pids), JSON.stringify(directories), String(process.pid)])
+  return { pids }
+}
+
+function startApart(script: string, args: string[]): void {
+  const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' }
+  const options = { detached: true, stdio: 'ignore', env } as const
+  spawn(process.execPath, ['--eval', script, ...args], options).unref()
+}
+
+function serviceDirectories({ root, spec }: FaultContext): string[] {
+  return (spec()?.services ?? []).map(({ name }) => serviceDirectory(root, name))
+}
+
+/** Of this host, as the others know it. */
+function ownAddress({ spec }: FaultContext): string {
+  const clusters = spec()?.clusters ?? []
+  const gateway = clusters.flatMap(({ localGateways }) => localGateways)[0]?.address
+  const local = clusters.flatMap((cluster) =>
+    cluster.instances.filter(({ name }) =>
+      cluster.localInstances.some((instance) => instance.name === name),
+    ),
+  )
+  const address = local[0]?.address ?? gateway
+  if (address === undefined) throw new TaskError('refused', 'this host has no part of a cluster')
+  return address
 }
 
 async function servicePid({ root, spec }: FaultContext, name: string): Promise<number> {

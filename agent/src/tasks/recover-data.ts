@@ -1,6 +1,6 @@
 // Owns what turns a backup into a database: the copy, and the replay by a PostgreSQL of its own
 // that listens nowhere, archives nothing and knows nothing of its cluster. Whoever is killed on
-// the way leaves a directory from which the same task goes on.
+// the way leaves a directory from which the same task goes on, or that it knows to copy again.
 import { spawn } from 'node:child_process'
 import { lstat, readdir, rm } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
@@ -17,6 +17,7 @@ import { refuseInUse, removeData } from './remove-data.ts'
 import { type OpenRepository, withRepository } from './repository.ts'
 import { endStrayPrograms } from './stray-programs.ts'
 import { TaskError } from './task-error.ts'
+import { isUnsynced, markUnsynced, syncData } from './unsynced-data.ts'
 
 type RestoreAction = Extract<TaskAction, { kind: 'restore-data' }>
 type RecoverAction = Extract<TaskAction, { kind: 'recover-data' }>
@@ -110,13 +111,22 @@ export async function recoverData(
   refuseInUse(action.dataDirectory, context)
   await stopStray(context.root, directory)
   await endStrayPrograms(directory)
+  // An earlier run did not come to its end, perhaps because the host lost power.
+  if (await isUnsynced(directory)) await restoreAgain(action, context)
   return await withRepository(action.repository, context, async (repository) => {
     const needs = { action, context, directory, repository }
     if (action.replica === true) return await replayAsReplica(needs)
+    await markUnsynced(context.root, directory)
     const report = await recoverAndInspect(needs)
     await markUnarchived(needs, report.timeline)
+    await syncData(context.root, directory, { ...context, binDirectory: action.binDirectory })
     return report
   })
+}
+
+async function restoreAgain(action: RecoverAction, context: DataContext): Promise<void> {
+  const { repository, dataDirectory, label } = action
+  await restoreData({ kind: 'restore-data', repository, dataDirectory, label }, context)
 }
 
 async function recoverAndInspect(recovery: Recovery): Promise<RecoveryReport> {
@@ -161,6 +171,7 @@ async function replayAsReplica(recovery: Recovery): Promise<null> {
   const [before, after] = ['recovery', 'standby'].map((name) => join(directory, `${name}.signal`))
   // Done by an earlier run: started again, it would go past its target and wait there.
   if (await isThere(after as string)) return null
+  await markUnsynced(context.root, directory)
   const server = await startServer(recovery, action.target)
   try {
     await server.reached()
@@ -168,6 +179,7 @@ async function replayAsReplica(recovery: Recovery): Promise<null> {
     await server.stop()
   }
   await runAsService(context.root, ['/usr/bin/mv', '--', before as string, after as string])
+  await syncData(context.root, directory, { ...context, binDirectory: action.binDirectory })
   return null
 }
 
@@ -217,6 +229,8 @@ async function settings(recovery: Recovery, target: Target, base: string): Promi
     ['track_commit_timestamp', 'on'],
     ['wal_log_hints', 'on'],
     ['autovacuum', 'off'],
+    // As a whole, when it has ended: unsynced-data.ts.
+    ['fsync', 'off'],
     ['shared_buffers', '64MB'],
     ['max_wal_size', '1GB'],
     // Nothing is archived here: what it writes itself must be there for the instance to archive.

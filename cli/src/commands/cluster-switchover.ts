@@ -5,11 +5,13 @@ import { finishAccepted, NO_WAIT, type WaitFlags } from '../accepted-operation.t
 import { apiPath } from '../api-client.ts'
 import { commandGroup } from '../command-group.ts'
 import type { Context } from '../context.ts'
+import { parseCount } from '../option-values.ts'
 import { safeLine } from '../safe-text.ts'
 
 interface Flags extends WaitFlags {
   to?: string
   at?: string
+  within?: number
   dryRun?: boolean
 }
 
@@ -20,6 +22,11 @@ export function register(program: Command, context: Context): void {
     .argument('<cluster>', 'name or id')
     .option('--to <instance>', 'the instance that shall lead; default: the fittest replica')
     .option('--at <time>', 'not before this time, e.g. 2027-01-31T03:00:00Z')
+    .option(
+      '--within <seconds>',
+      'wait at most so long for what is in the way, e.g. a long transaction',
+      parseCount(1, 86_400),
+    )
     .option('--dry-run', 'say what would happen, or why it cannot, and change nothing')
     .option(...NO_WAIT)
     .action((name: string, flags: Flags) => switchOver(context, name, flags))
@@ -30,6 +37,7 @@ async function switchOver(context: Context, name: string, flags: Flags): Promise
   const body = {
     ...(flags.to === undefined ? {} : { to: flags.to }),
     ...(flags.at === undefined ? {} : { at: flags.at }),
+    ...(flags.within === undefined ? {} : { within_seconds: flags.within }),
     ...(flags.dryRun === true ? { dry_run: true } : {}),
   }
   if (flags.dryRun === true) {

@@ -24,7 +24,8 @@ export function register(program: Command, context: Context): void {
     .argument('<cluster>', 'name or id')
     .option(
       '--faults <fault...>',
-      'leader-process, leader-frozen, leader-host, patroni, dcs-member, haproxy, pgbouncer, agent',
+      'leader-process, leader-frozen, leader-host, leader-host-silent, network-cut, patroni, ' +
+        'dcs-member, haproxy, pgbouncer, agent; default: all that its hosts can do',
     )
     .option('--rounds <count>', 'default: one per fault', parseCount(1, 100))
     .option('--confirm <name>', 'the name, for a cluster without the label howdah.test=true')

@@ -24,7 +24,7 @@ import {
 } from '../db/clusters.ts'
 import { listGuardEvents } from '../db/guard-events.ts'
 import { failover } from '../operations/failover.ts'
-import { preflight } from '../operations/hand-over.ts'
+import { mayPass, preflight } from '../operations/hand-over.ts'
 import { restartCluster } from '../operations/restart-cluster.ts'
 import type { RestartScope } from '../operations/rolling-restart.ts'
 import { scaleCluster } from '../operations/scale-cluster.ts'
@@ -83,18 +83,39 @@ function registerSwitchover({ app, platform }: Api): void {
       mutate(platform, request, reply, async (tx) => {
         const cluster = await requireAvailable(tx, request.params.cluster)
         refuseInMaintenance(cluster)
-        const { to, at, dry_run } = request.body
-        const database = { ...platform.database, query: tx.query.bind(tx) }
-        const plan = await preflight({ database, clusterId: cluster.id }, to)
-        const names = { from: plan.leader.instance.name, to: plan.candidate.name }
-        if (dry_run === true) return { status: 200, body: names }
-        const input = { to: to ?? null }
+        const { to, at, dry_run, within_seconds: seconds } = request.body
+        const waits = seconds !== undefined && dry_run !== true
+        const plan = await planSwitchover(platform, tx, cluster, to, waits)
+        if (dry_run === true) return { status: 200, body: plan }
         const start = parseStart(at)
+        const fromMs = start === null ? Date.now() : Math.max(Date.now(), Date.parse(start))
+        const until = waits ? new Date(fromMs + seconds * 1000).toISOString() : null
+        const input = { to: to ?? null, until }
+        const next = plan?.to ?? to
+        const onto = next === undefined ? '' : ` to ${next}`
         const when = start === null ? '' : ` at ${start}`
-        const title = `switch ${cluster.name} over to ${names.to}${when}`
+        const title = `switch ${cluster.name} over${onto}${when}`
         return accepted(await startOperation(tx, request, switchover, cluster, title, input, start))
       }),
   )
+}
+
+/** Throws what is in the way; undefined: an operation that waits may find it gone. */
+async function planSwitchover(
+  platform: Api['platform'],
+  tx: Queryable,
+  { id }: ClusterRow,
+  to: string | undefined,
+  waits: boolean,
+): Promise<SwitchoverPlan | undefined> {
+  const database = { ...platform.database, query: tx.query.bind(tx) }
+  try {
+    const { leader, candidate } = await preflight({ database, clusterId: id }, to)
+    return { from: leader.instance.name, to: candidate.name }
+  } catch (error) {
+    if (waits && mayPass(error)) return undefined
+    throw error
+  }
 }
 
 function registerFailover({ app, platform }: Api): void {

@@ -3,10 +3,12 @@ import { OperationAccepted } from '@howdah/core/contract/clusters.ts'
 import { Drill, GameDayRequest, RestoreDrillRequest } from '@howdah/core/contract/drills.ts'
 import { ResourceRef } from '@howdah/core/contract/resource.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
-import { GAME_DAY_FAULTS, TEST_CLUSTER_LABEL } from '@howdah/core/game-day.ts'
+import { GAME_DAY_FAULTS, type GameDayFault, TEST_CLUSTER_LABEL } from '@howdah/core/game-day.ts'
 import { Type } from 'typebox'
+import { hostsById } from '../clusters/cluster-view.ts'
+import type { Queryable } from '../database.ts'
 import { findBackup, listBackups } from '../db/backups.ts'
-import type { ClusterRow } from '../db/clusters.ts'
+import { type ClusterRow, listInstances } from '../db/clusters.ts'
 import { insertDrill, listDrills } from '../db/drills.ts'
 import { gameDay } from '../operations/game-day.ts'
 import { restoreDrill } from '../operations/restore-drill.ts'
@@ -33,6 +35,27 @@ function refuseUnlessToldTwice(cluster: ClusterRow, body: GameDayRequest): void 
   )
 }
 
+/** Those that were asked for, or all that the hosts of its instances can do. */
+async function chooseFaults(
+  tx: Queryable,
+  cluster: ClusterRow,
+  asked: GameDayFault[] | undefined,
+): Promise<GameDayFault[]> {
+  const hosts = await hostsById(tx)
+  const instances = await listInstances(tx, cluster.id)
+  const unable = instances
+    .map(({ host_id }) => hosts.get(host_id))
+    .filter((host) => host?.facts?.cutsNetwork !== true)
+  if (unable.length === 0) return asked ?? [...GAME_DAY_FAULTS]
+  if (asked === undefined) return GAME_DAY_FAULTS.filter((fault) => fault !== 'network-cut')
+  if (!asked.includes('network-cut')) return asked
+  const names = unable.map((host) => host?.name).join(', ')
+  throw new HowdahError(
+    'wrong-state',
+    `network-cut needs nftables and an agent that runs as root on ${names}`,
+  )
+}
+
 export function registerDrills(api: Api): void {
   registerGameDay(api)
   registerRestoreDrill(api)
@@ -56,7 +79,7 @@ function registerGameDay({ app, platform }: Api): void {
       mutate(platform, request, reply, async (tx) => {
         const cluster = await requireAvailable(tx, request.params.cluster)
         refuseUnlessToldTwice(cluster, request.body)
-        const faults = request.body.faults ?? [...GAME_DAY_FAULTS]
+        const faults = await chooseFaults(tx, cluster, request.body.faults)
         const rounds = request.body.rounds ?? faults.length
         const title = `game day on ${cluster.name}: ${rounds} rounds`
         const input = { faults, rounds }

@@ -12,12 +12,13 @@ import { storeReport } from '../db/drills.ts'
 import { type HostRow, readDcs } from '../db/hosts.ts'
 import { readSecrets } from '../db/secrets.ts'
 import { SECRET } from '../hosts/render-input.ts'
-import { runTask } from './agent-task.ts'
+import { askAgent, runTask } from './agent-task.ts'
 import { waitReplicas } from './bring-up.ts'
 import type { OperationDefinition, StepContext } from './operation.ts'
 
 const FAULT_AFTER_MS = 2000
 const FREEZE_MS = 20_000
+const INJECT_TIMEOUT_MS = 3000
 const HEAL_MS_MAX = 60_000
 
 export interface GameDayInput {
@@ -79,14 +80,10 @@ async function playRound(
     action: await ledgerAction(step, gateway, `${step.operationId}/${number}`, watchedMs),
   })
   await step.changes.waitUntil([], Date.now() + FAULT_AFTER_MS, async () => undefined)
-  // The agent of a host that dies cannot answer: the task is given up, not waited for.
-  void runTask(step, {
-    hostId: target.hostId,
-    operationId: step.operationId,
-    timeoutMs: 3000,
-    action: target.action,
-  }).catch(() => undefined)
+  const refusal = inject(step, target)
   const seen = await ledger
+  const refused = await refusal
+  if (refused !== undefined) throw new HowdahError('agent-refused', refused)
   const healedFromMs = Date.now()
   const healed = await waitReplicas(step, HEAL_MS_MAX, { withoutAway: false }).then(
     () => Date.now() - healedFromMs,
@@ -97,6 +94,16 @@ async function playRound(
       `${seen.failed} failed, ${seen.lost} lost`,
   )
   return { fault, target: target.name, healed_ms: healed, ...seen }
+}
+
+/**
+ * Why nothing was broken; undefined where it was. The agent of a host that dies cannot answer.
+ */
+async function inject(step: StepContext, { hostId, action }: Target): Promise<string | undefined> {
+  const { operationId } = step
+  const request = { hostId, operationId, timeoutMs: INJECT_TIMEOUT_MS, action }
+  const result = await askAgent(step, request).catch(() => undefined)
+  return result?.ok === false ? result.error : undefined
 }
 
 async function ledgerAction(
@@ -124,7 +131,7 @@ async function ledgerAction(
 }
 
 function faultAction(
-  fault: 'kill-service' | 'kill-postmaster' | 'freeze-postmaster' | 'silence-host' | 'kill-agent',
+  fault: Extract<TaskAction, { kind: 'inject-fault' }>['fault'],
   service: string,
   durationMs = FREEZE_MS,
 ): TaskAction {
@@ -147,7 +154,11 @@ async function chooseTarget(
     case 'leader-frozen':
       return at(host.id, instance.name, faultAction('freeze-postmaster', patroni))
     case 'leader-host':
+      return at(host.id, host.name, faultAction('stop-host', patroni))
+    case 'leader-host-silent':
       return at(host.id, host.name, faultAction('silence-host', patroni))
+    case 'network-cut':
+      return at(host.id, host.name, faultAction('cut-network', patroni))
     case 'patroni':
       return at(host.id, instance.name, faultAction('kill-service', patroni))
     case 'agent':

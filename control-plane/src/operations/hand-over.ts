@@ -46,6 +46,14 @@ export interface Candidate {
   patroni: PatroniStatus
 }
 
+class LeadsAlready extends HowdahError {}
+
+/** Whether what is in the way of a change may be gone after a while. */
+export function mayPass(error: unknown): error is HowdahError {
+  const isState = error instanceof HowdahError && error.code === 'wrong-state'
+  return isState && !(error instanceof LeadsAlready)
+}
+
 /** The leader and the replica that shall lead next. Throws `wrong-state` with what is missing. */
 export async function preflight(
   step: Pick<StepContext, 'database' | 'clusterId'>,
@@ -62,7 +70,7 @@ export async function preflight(
     throw new HowdahError('not-found', `there is no instance ${wanted}`)
   }
   if (wanted === leader.instance.name) {
-    throw new HowdahError('wrong-state', `${wanted} leads already`)
+    throw new LeadsAlready('wrong-state', `${wanted} leads already`)
   }
   const leaderPosition = observed.find(({ name }) => name === leader.instance.name)?.patroni
   const replicas = observed

@@ -195,6 +195,7 @@ async function recoverAction(step: StepContext, input: RecoveryInput, at: Recove
     kind: 'recover-data' as const,
     repository: await replayAccessAt(step, input, at),
     dataDirectory: directoryOf(at),
+    label: input.label,
     binDirectory: at.binDirectory,
     superuser: PLATFORM_ROLES.superuser,
     port: at.port,

@@ -1,10 +1,22 @@
 // Changes the leader on purpose, without a failed transaction: clients of the pooled endpoint wait
 // meanwhile.
 import { waitReplicas } from './bring-up.ts'
-import { describeHandOver, handOver, preflight, refuseLongTransactions } from './hand-over.ts'
-import type { OperationDefinition } from './operation.ts'
+import {
+  describeHandOver,
+  handOver,
+  mayPass,
+  preflight,
+  refuseLongTransactions,
+} from './hand-over.ts'
+import type { OperationDefinition, StepContext } from './operation.ts'
 
-export const switchover: OperationDefinition<{ to: string | null }> = {
+interface SwitchoverInput {
+  to: string | null
+  /** Until when what is in the way is waited for; otherwise it ends the switchover. */
+  until?: string | null
+}
+
+export const switchover: OperationDefinition<SwitchoverInput> = {
   kind: 'switchover',
   steps: [
     { name: 'preflight', title: 'checks that a replica can take over' },
@@ -13,10 +25,9 @@ export const switchover: OperationDefinition<{ to: string | null }> = {
   ],
   async run({ step, input }) {
     const plan = await step('preflight', async (context) => {
-      const { leader, candidate } = await preflight(context, input.to ?? undefined)
-      await refuseLongTransactions(context)
-      await context.say(`from ${leader.instance.name} to ${candidate.name}`)
-      return { from: leader.instance.name, to: candidate.name }
+      const found = await waitForWay(context, input)
+      await context.say(`from ${found.from} to ${found.to}`)
+      return found
     })
     await step('hand-over', async (context) => {
       const report = await handOver(context, plan.from, plan.to)
@@ -30,4 +41,22 @@ export const switchover: OperationDefinition<{ to: string | null }> = {
   },
   // Until the hand-over nothing has changed, and the hand-over undoes itself.
   undo: { steps: [], run: async () => {} },
+}
+
+async function waitForWay(step: StepContext, { to, until }: SwitchoverInput) {
+  const look = async () => {
+    const { leader, candidate } = await preflight(step, to ?? undefined)
+    await refuseLongTransactions(step)
+    return { from: leader.instance.name, to: candidate.name }
+  }
+  if (until === undefined || until === null) return look()
+  return step.until([], Math.max(0, Date.parse(until) - Date.now()), async () => {
+    try {
+      return await look()
+    } catch (error) {
+      if (!mayPass(error)) throw error
+      await step.say(error.message)
+      return undefined
+    }
+  })
 }

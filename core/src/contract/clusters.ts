@@ -193,6 +193,15 @@ export const Switchover = Type.Object(
       Type.String({ format: 'date-time', description: 'Not before; at most 30 days ahead' }),
     ),
     dry_run: Type.Optional(Type.Boolean()),
+    within_seconds: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 86_400,
+        description:
+          'Waits at most so long for what is in the way: a long transaction, a lagging or ' +
+          'missing replica. Without it that is refused',
+      }),
+    ),
   },
   { additionalProperties: false },
 )

@@ -10,6 +10,8 @@ export const GameDayRequest = Type.Object(
           'leader-process',
           'leader-frozen',
           'leader-host',
+          'leader-host-silent',
+          'network-cut',
           'patroni',
           'dcs-member',
           'haproxy',
