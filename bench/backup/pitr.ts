@@ -131,7 +131,7 @@ async function replay({ field, base, segments, argv }: Prepared, way: Way) {
         return { value: row?.bytes ?? 0 }
       })
     } finally {
-      await server.stop('SIGQUIT')
+      await server.stop('SIGINT')
     }
   })
   // Nothing was synced: an agent has all of it on disk before it says that it is there.

@@ -263,7 +263,7 @@ export const TaskAction = Type.Union([
       'kill-agent',
     ]),
     service: Type.String({ maxLength: 64 }),
-    durationMs: Type.Integer({ minimum: 0, maximum: 120_000 }),
+    durationMs: Type.Integer({ minimum: 1000, maximum: 120_000 }),
   }),
   /**
    * For drills: writes numbered rows, and counts what clients would have noticed. Returns a round
@@ -350,7 +350,7 @@ export const TaskAction = Type.Union([
     kind: Type.Literal('recover-data'),
     repository: RepositoryAccess,
     dataDirectory: RelativePath,
-    label: BackupLabel,
+    label: Type.Optional(BackupLabel),
     binDirectory: Type.String({ pattern: '^/[A-Za-z0-9_./-]+$', maxLength: 120 }),
     superuser: Type.String(),
     /** Only names its socket: nobody listens. */

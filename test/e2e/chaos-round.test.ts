@@ -3,6 +3,8 @@
 // `npm run chaos` is the long run.
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
+import type { OperationAccepted } from '@howdah/core/contract/clusters.ts'
+import type { Drill, GameDayReport } from '@howdah/core/contract/drills.ts'
 import { formatRound, runRound } from '../chaos/round.ts'
 import { openStage } from '../chaos/stage.ts'
 import type { TestCluster } from '../harness/cluster.ts'
@@ -11,6 +13,7 @@ import type { Stage } from '../harness/faults-stage.ts'
 
 const SEED = 20_261_120
 const HOLD_MS = [4000, 6000] as const
+const GAME_DAY_TIMEOUT_MS = 150_000
 const FAULTS: Record<Stage['kind'], string[]> = {
   namespaces: ['postmaster-kill', 'leader-power-off', 'leader-cut'],
   loopback: ['postmaster-kill', 'leader-host-kill', 'dcs-member-kill'],
@@ -43,4 +46,24 @@ test('faults under load: nothing lost, no overlap, whole again', async (t) => {
     assert.equal(report.lost, 0)
     assert.equal(report.overlapMs, 0)
   }
+})
+
+test('a game day cuts the host of the leader off, and loses nothing', async (t) => {
+  if (stage.kind === 'loopback') return t.skip('hosts of one machine have one network')
+  const { platform } = stage
+  const body = { faults: ['network-cut'], confirm: 'chaos', accept_outage: true }
+  const path = '/v1/clusters/chaos'
+  const started = await platform.api<OperationAccepted>('POST', `${path}/game-days`, body)
+  assert.equal(started.status, 202, JSON.stringify(started.body))
+  const operation = await platform.waitOperation(started.body.operation.id, GAME_DAY_TIMEOUT_MS)
+  assert.equal(operation.state, 'succeeded', JSON.stringify(operation.error))
+  const drills = await platform.api<{ data: Drill[] }>('GET', `${path}/drills`)
+  const report = drills.body.data[0]?.report as GameDayReport
+  const [round] = report.rounds
+  t.diagnostic(JSON.stringify(round))
+  assert.equal(round?.lost, 0)
+  assert.equal(round?.leaders_at_once_max, 1)
+  assert.notEqual(round?.healed_ms, null)
+  // A host that is cut off is noticed after some seconds: a gap of less would be no cut.
+  assert.ok((round?.longest_gap_ms ?? 0) > 1000, JSON.stringify(round))
 })

@@ -224,7 +224,7 @@ test('a long transaction is named, and nothing changes', async () => {
   await inLongTransaction(async () => {
     const operation = await finish(await act('switchover'))
     assert.equal(operation.state, 'failed')
-    assert.match(operation.error?.detail ?? '', /a transaction of app .* runs for \d+ s/)
+    assert.match(operation.error?.detail ?? '', /a transaction of app .* runs since 20\d\d-/)
   })
   assert.equal(leaderOf(await shown()), before)
 })
@@ -351,14 +351,11 @@ test('a failover that could lose acknowledged data wants to be told so', async (
 test('a game day wants to be told twice, then loses nothing and keeps its report', async () => {
   const refused = await act('game-days', { faults: ['leader-process'] })
   assert.equal(refused.status, 422)
-  // Without root no host can be cut off: that is said before anything is broken.
-  const cuts = process.getuid?.() === 0
   const told = { confirm: 'demo', accept_outage: true }
-  if (!cuts) {
-    const cut = await act('game-days', { faults: ['network-cut'], ...told })
-    assert.match(cut.body.detail, /network-cut needs nftables and an agent that runs as root/)
-  }
-  const faults = ['leader-process', 'haproxy', 'leader-host', ...(cuts ? ['network-cut'] : [])]
+  // Hosts of one machine have one network: that is said before anything is broken.
+  const cut = await act('game-days', { faults: ['network-cut'], ...told })
+  assert.match(cut.body.detail, /network-cut needs nftables/)
+  const faults = ['leader-process', 'haproxy', 'leader-host', 'leader-host-silent']
   const operation = await finish(await act('game-days', { faults, ...told }))
   assert.equal(operation.state, 'succeeded', JSON.stringify(operation.error))
   const reply = await platform.api<{ data: Drill[] }>('GET', '/v1/clusters/demo/drills')

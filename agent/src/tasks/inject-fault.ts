@@ -49,21 +49,18 @@ function kill(pids: number[]): { pids: number[] } {
   return { pids }
 }
 
-/** The thaw is a process of its own: the agent may be among the frozen. */
+/** So that the agent can answer first: it may be among what is frozen. */
+const ANSWER_MS = 200
+
+/** The thaw is a process of its own, and comes after the freeze whatever the times are. */
 function freeze(pids: number[], durationMs: number): { pids: number[] } {
-  const script = `setTimeout(() => {
-    for (const pid of process.argv.slice(1)) try { process.kill(Number(pid), 'SIGCONT') } catch {}
-  }, ${durationMs})`
-  startApart(script, pids.map(String))
-  setTimeout(() => {
-    for (const pid of pids) {
-      try {
-        process.kill(pid, 'SIGSTOP')
-      } catch {
-        // It ended by itself meanwhile.
-      }
-    }
-  }, 200)
+  const script = `const [pids] = process.argv.slice(1).map((word) => JSON.parse(word))
+    const each = (name) => pids.forEach((pid) => { try { process.kill(pid, name) } catch {} })
+    setTimeout(() => {
+      each('SIGSTOP')
+      setTimeout(() => each('SIGCONT'), ${durationMs})
+    }, ${ANSWER_MS})`
+  startApart(script, [JSON.stringify(pids)])
   return { pids }
 }
 
@@ -75,13 +72,16 @@ function stop(pids: number[], directories: string[], durationMs: number): { pids
   const script = `const { spawnSync } = require('node:child_process')
     const [pids, directories, agent] = process.argv.slice(1).map((word) => JSON.parse(word))
     const signal = (pid, name) => { try { process.kill(pid, name) } catch {} }
-    const each = (flags) => directories.forEach((one) => spawnSync('s6-svc', [flags, one]))
+    const command = (flags) => directories.forEach((one) => spawnSync('s6-svc', [flags, one]))
     setTimeout(() => {
       signal(agent, 'SIGSTOP')
-      each('-dk')
+      command('-dk')
       for (const pid of pids) if (pid !== agent) signal(pid, 'SIGKILL')
-    }, 200)
-    setTimeout(() => { each('-u'); signal(agent, 'SIGCONT') }, ${durationMs})`
+      setTimeout(() => {
+        command('-u')
+        signal(agent, 'SIGCONT')
+      }, ${durationMs})
+    }, ${ANSWER_MS})`
   startApart(script, [JSON.stringify(pids), JSON.stringify(directories), String(process.pid)])
   return { pids }
 }
@@ -89,7 +89,9 @@ function stop(pids: number[], directories: string[], durationMs: number): { pids
 function startApart(script: string, args: string[]): void {
   const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' }
   const options = { detached: true, stdio: 'ignore', env } as const
-  spawn(process.execPath, ['--eval', script, ...args], options).unref()
+  const child = spawn(process.execPath, ['--eval', script, ...args], options)
+  // One that cannot be started broke nothing: the round shows no gap.
+  child.once('error', () => undefined).unref()
 }
 
 function serviceDirectories({ root, spec }: FaultContext): string[] {

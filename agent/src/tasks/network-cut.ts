@@ -1,6 +1,7 @@
 // Owns the cut of a game day: packets between this host and the cluster's other hosts are dropped
 // by the kernel. Whom they concern stands in sets whose members the kernel itself forgets after a
-// while, so the cut ends whatever becomes of the agent.
+// while, so the cut ends whatever becomes of the agent. Hosts that are simulated on one machine
+// share one network, in which nobody can tell them apart: they are not cut off.
 import { access, constants } from 'node:fs/promises'
 import { isIPv4, isIPv6 } from 'node:net'
 import type { WatchedCluster } from '@howdah/core/host-spec.ts'
@@ -10,14 +11,6 @@ import { TaskError } from './task-error.ts'
 const NFT = '/usr/sbin/nft'
 const TABLE = 'inet howdah_drill'
 const TIMEOUT_MS = 10_000
-/** Simulated hosts talk to each other from here, whatever their own address is. */
-const LOOPBACK = '127.0.0.1'
-
-interface Ends {
-  own: string[]
-  others: string[]
-}
-
 /** Only root may; and a machine without the kernel's part says so when it is asked. */
 export async function canCutNetwork(): Promise<boolean> {
   if (process.getuid?.() !== 0) return false
@@ -39,16 +32,18 @@ export async function cutNetwork(
   if (!(await canCutNetwork())) {
     throw new TaskError('refused', `the network needs ${NFT} and an agent of root to be cut`)
   }
-  const input = renderCut(endsOf(clusters, ownAddress), Math.ceil(durationMs / 1000))
+  const others = othersOf(clusters, ownAddress)
+  if (others.length === 0)
+    throw new TaskError('refused', 'there is no other host to be cut off from')
+  const input = renderCut(others, Math.ceil(durationMs / 1000))
   await runProgram({ argv: [NFT, '-f', '-'], timeoutMs: TIMEOUT_MS, input })
 }
 
-function endsOf(clusters: readonly WatchedCluster[], own: string): Ends {
+function othersOf(clusters: readonly WatchedCluster[], own: string): string[] {
   const peers = clusters.flatMap((cluster) => cluster.peers.map(({ address }) => address))
   const members = clusters.flatMap(({ dcs }) => dcs.endpoints.map(hostOf))
-  const nearby = own.startsWith('127.') ? [LOOPBACK] : []
-  const others = [...new Set([...peers, ...members, ...nearby])]
-  return { own: [own], others: others.filter((address) => address !== own) }
+  // A zone (`%eth0`) is this host's own business, and no part of an address in a packet.
+  return [...new Set([...peers, ...members])].filter((each) => each !== own && !each.includes('%'))
 }
 
 function hostOf(endpoint: string): string {
@@ -56,36 +51,28 @@ function hostOf(endpoint: string): string {
 }
 
 /** Pure. What is no address, a name perhaps, is left out. Seconds. */
-export function renderCut({ own, others }: Ends, seconds: number): string {
-  const lines = [`add table ${TABLE}`]
-  for (const hook of ['input', 'output']) {
-    lines.push(
-      `add chain ${TABLE} ${hook} { type filter hook ${hook} priority -10; policy accept; }`,
-      `flush chain ${TABLE} ${hook}`,
-    )
-  }
+export function renderCut(others: readonly string[], seconds: number): string {
   const families = [
     { family: 'ip', type: 'ipv4_addr', is: isIPv4 },
     { family: 'ip6', type: 'ipv6_addr', is: isIPv6 },
   ]
-  for (const { family, type, is } of families) {
-    const sets = { [`own_${family}`]: own.filter(is), [`others_${family}`]: others.filter(is) }
-    for (const [set, addresses] of Object.entries(sets)) {
-      lines.push(
-        `add set ${TABLE} ${set} { type ${type}; flags timeout; }`,
-        `flush set ${TABLE} ${set}`,
-        ...addresses.map((each) => `add element ${TABLE} ${set} { ${each} timeout ${seconds}s }`),
-      )
-    }
-    // Both ways at both hooks: of simulated hosts, either end is here.
-    const [mine, theirs] = [`@own_${family}`, `@others_${family}`]
-    for (const hook of ['input', 'output']) {
-      const rule = `add rule ${TABLE} ${hook} ${family}`
-      lines.push(
-        `${rule} saddr ${mine} ${family} daddr ${theirs} drop`,
-        `${rule} saddr ${theirs} ${family} daddr ${mine} drop`,
-      )
-    }
-  }
+  const lines = [
+    `add table ${TABLE}`,
+    ...families.flatMap(({ family, type, is }) => [
+      `add set ${TABLE} ${family} { type ${type}; flags timeout; }`,
+      `flush set ${TABLE} ${family}`,
+      ...others
+        .filter((address) => is(address))
+        .map((address) => `add element ${TABLE} ${family} { ${address} timeout ${seconds}s }`),
+    ]),
+    ...[
+      { hook: 'input', end: 'saddr' },
+      { hook: 'output', end: 'daddr' },
+    ].flatMap(({ hook, end }) => [
+      `add chain ${TABLE} ${hook} { type filter hook ${hook} priority -10; policy accept; }`,
+      `flush chain ${TABLE} ${hook}`,
+      ...families.map(({ family }) => `add rule ${TABLE} ${hook} ${family} ${end} @${family} drop`),
+    ]),
+  ]
   return `${lines.join('\n')}\n`
 }

@@ -17,7 +17,7 @@ import { refuseInUse, removeData } from './remove-data.ts'
 import { type OpenRepository, withRepository } from './repository.ts'
 import { endStrayPrograms } from './stray-programs.ts'
 import { TaskError } from './task-error.ts'
-import { isUnsynced, markUnsynced, syncData } from './unsynced-data.ts'
+import { isUnsynced, markUnsynced, removeMark, syncData } from './unsynced-data.ts'
 
 type RestoreAction = Extract<TaskAction, { kind: 'restore-data' }>
 type RecoverAction = Extract<TaskAction, { kind: 'recover-data' }>
@@ -67,6 +67,7 @@ export async function restoreData(action: RestoreAction, context: DataContext): 
   await runAsService(root, ['/usr/bin/rm', '-f', '--', join(directory, PATRONI_SETTINGS)])
   // Last: without it the directory counts as one that was never restored.
   await touch(root, join(directory, 'recovery.signal'))
+  await removeMark(root, directory)
 }
 
 /** Nothing else is to be done here before it has ended: as many as there are processors. */
@@ -119,13 +120,15 @@ export async function recoverData(
     await markUnsynced(context.root, directory)
     const report = await recoverAndInspect(needs)
     await markUnarchived(needs, report.timeline)
-    await syncData(context.root, directory, { ...context, binDirectory: action.binDirectory })
-    return report
+    const syncMs = await syncData(context.root, directory, { ...context, ...action })
+    return { ...report, replayMs: report.replayMs + syncMs }
   })
 }
 
 async function restoreAgain(action: RecoverAction, context: DataContext): Promise<void> {
   const { repository, dataDirectory, label } = action
+  // Of a control plane from before there were labels.
+  if (label === undefined) throw new TaskError('recovery-failed', `${dataDirectory} is not whole`)
   await restoreData({ kind: 'restore-data', repository, dataDirectory, label }, context)
 }
 
@@ -179,7 +182,7 @@ async function replayAsReplica(recovery: Recovery): Promise<null> {
     await server.stop()
   }
   await runAsService(context.root, ['/usr/bin/mv', '--', before as string, after as string])
-  await syncData(context.root, directory, { ...context, binDirectory: action.binDirectory })
+  await syncData(context.root, directory, { ...context, ...action })
   return null
 }
 

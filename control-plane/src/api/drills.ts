@@ -45,14 +45,14 @@ async function chooseFaults(
   const instances = await listInstances(tx, cluster.id)
   const unable = instances
     .map(({ host_id }) => hosts.get(host_id))
-    .filter((host) => host?.facts?.cutsNetwork !== true)
+    .filter((host) => host?.facts?.cutsNetwork !== true || host.address.startsWith('127.'))
   if (unable.length === 0) return asked ?? [...GAME_DAY_FAULTS]
   if (asked === undefined) return GAME_DAY_FAULTS.filter((fault) => fault !== 'network-cut')
   if (!asked.includes('network-cut')) return asked
   const names = unable.map((host) => host?.name).join(', ')
   throw new HowdahError(
     'wrong-state',
-    `network-cut needs nftables and an agent that runs as root on ${names}`,
+    `network-cut needs nftables, an agent that runs as root and a network of its own: ${names}`,
   )
 }
 

@@ -1,7 +1,7 @@
 // Rehearses failures: breaks one thing after the other while a writer keeps count, and reports what
 // clients would have noticed. Agents inject and measure; this only says what and when.
 import type { GameDayRound } from '@howdah/core/contract/drills.ts'
-import { HowdahError } from '@howdah/core/errors.ts'
+import { describeError, HowdahError } from '@howdah/core/errors.ts'
 import { type GameDayFault, ROUND_MS, summarizeGameDay } from '@howdah/core/game-day.ts'
 import type { TaskAction } from '@howdah/core/protocol.ts'
 import { PLATFORM_ROLES } from '@howdah/core/render/model.ts'
@@ -18,7 +18,8 @@ import type { OperationDefinition, StepContext } from './operation.ts'
 
 const FAULT_AFTER_MS = 2000
 const FREEZE_MS = 20_000
-const INJECT_TIMEOUT_MS = 3000
+/** Longer than it is away itself. */
+const INJECT_TIMEOUT_MS = FREEZE_MS + 10_000
 const HEAL_MS_MAX = 60_000
 
 export interface GameDayInput {
@@ -58,6 +59,20 @@ async function prepareLedger(step: StepContext): Promise<void> {
   ])
 }
 
+/** Faults that take all of the leader's host away. */
+const OF_HOSTS: readonly GameDayFault[] = ['leader-host', 'leader-host-silent', 'network-cut']
+
+/** Whose clients are watched: not from a host that is about to break. */
+async function chooseGateway(step: StepContext, fault: GameDayFault): Promise<GatewayRow> {
+  const gateways = await listGateways(step.database, step.clusterId)
+  const leader = await findLeader(step, step.clusterId)
+  const elsewhere = gateways.find(({ host_id }) => host_id !== leader?.host.id)
+  if (elsewhere !== undefined) return elsewhere
+  if (!OF_HOSTS.includes(fault)) return gateways[0] as GatewayRow
+  const said = `every gateway is on ${leader?.host.name}, too: nobody could watch ${fault}`
+  throw new HowdahError('wrong-state', said)
+}
+
 interface Target {
   hostId: string
   name: string
@@ -69,7 +84,7 @@ async function playRound(
   fault: GameDayFault,
   number: number,
 ): Promise<GameDayRound> {
-  const gateway = (await listGateways(step.database, step.clusterId))[0] as GatewayRow
+  const gateway = await chooseGateway(step, fault)
   const target = await chooseTarget(step, fault, gateway)
   await step.say(`round ${number + 1}: ${fault} at ${target.name}`)
   const watchedMs = ROUND_MS[fault]
@@ -97,13 +112,15 @@ async function playRound(
 }
 
 /**
- * Why nothing was broken; undefined where it was. The agent of a host that dies cannot answer.
+ * Why nothing was broken, or nobody knows whether it was. An agent that breaks itself answers
+ * before, or again when it is back.
  */
 async function inject(step: StepContext, { hostId, action }: Target): Promise<string | undefined> {
   const { operationId } = step
   const request = { hostId, operationId, timeoutMs: INJECT_TIMEOUT_MS, action }
-  const result = await askAgent(step, request).catch(() => undefined)
-  return result?.ok === false ? result.error : undefined
+  const result = await askAgent(step, request).catch((error) => describeError(error))
+  if (typeof result === 'string') return result
+  return result.ok ? undefined : result.error
 }
 
 async function ledgerAction(

@@ -48,10 +48,11 @@ export interface Candidate {
 
 class LeadsAlready extends HowdahError {}
 
+const PASSING = new Set(['wrong-state', 'task-lost', 'database-refused'])
+
 /** Whether what is in the way of a change may be gone after a while. */
 export function mayPass(error: unknown): error is HowdahError {
-  const isState = error instanceof HowdahError && error.code === 'wrong-state'
-  return isState && !(error instanceof LeadsAlready)
+  return error instanceof HowdahError && PASSING.has(error.code) && !(error instanceof LeadsAlready)
 }
 
 /** The leader and the replica that shall lead next. Throws `wrong-state` with what is missing. */
@@ -105,9 +106,10 @@ function unfitReason(
  * Throws `wrong-state` naming the oldest transaction when one is older than a hold can wait for.
  */
 export async function refuseLongTransactions(step: StepContext): Promise<void> {
-  const rows = await runOnLeader<{ pid: number; role: string; seconds: number }>(step, 'postgres', [
+  const rows = await runOnLeader<{ pid: number; role: string; since: string }>(step, 'postgres', [
     statement(
-      `select pid, usename as role, extract(epoch from now() - xact_start)::float8 as seconds
+      `select pid, usename as role,
+         to_char(xact_start at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') as since
        from pg_stat_activity
        where backend_type = 'client backend' and pid <> pg_backend_pid()
          and xact_start < now() - make_interval(secs => $1)
@@ -117,8 +119,7 @@ export async function refuseLongTransactions(step: StepContext): Promise<void> {
   ])
   const oldest = rows[0]
   if (oldest === undefined) return
-  const seconds = Math.round(oldest.seconds)
-  const said = `a transaction of ${oldest.role} (pid ${oldest.pid}) runs for ${seconds} s`
+  const said = `a transaction of ${oldest.role} (pid ${oldest.pid}) runs since ${oldest.since}`
   throw new HowdahError('wrong-state', `${said}: nothing was changed`)
 }
 

@@ -34,14 +34,16 @@ export async function seedReplicas(
   const { from, why } = chooseReplicaSource({ wish, backup: await judged(step, backup) })
   const names = fresh.map(({ name }) => name).join(', ')
   if (from === 'leader' || backup === undefined) {
+    // What an earlier run of this step began with would be taken for an instance's data.
+    for (const row of fresh) await removeSeed(step, row)
     return await step.say(`${names}: copied from the leader: ${why}`)
   }
-  for (const row of fresh) {
+  for (const [index, row] of fresh.entries()) {
     try {
       await seedOne(step, row, backup)
     } catch (error) {
       if (!(error instanceof HowdahError)) throw error
-      await removeSeed(step, row)
+      for (const unseeded of fresh.slice(index)) await removeSeed(step, unseeded)
       return await step.say(`${row.name}: copied from the leader: ${describeError(error)}`)
     }
   }

@@ -10,6 +10,9 @@ import {
 } from './hand-over.ts'
 import type { OperationDefinition, StepContext } from './operation.ts'
 
+/** Each look is a question to the leader. */
+const LOOK_MS = 2000
+
 interface SwitchoverInput {
   to: string | null
   /** Until when what is in the way is waited for; otherwise it ends the switchover. */
@@ -50,7 +53,10 @@ async function waitForWay(step: StepContext, { to, until }: SwitchoverInput) {
     return { from: leader.instance.name, to: candidate.name }
   }
   if (until === undefined || until === null) return look()
+  let nextLookMs = 0
   return step.until([], Math.max(0, Date.parse(until) - Date.now()), async () => {
+    if (performance.now() < nextLookMs) return undefined
+    nextLookMs = performance.now() + LOOK_MS
     try {
       return await look()
     } catch (error) {

@@ -8,9 +8,11 @@ export const WAIT_MS_MAX = 5000
 const LOOK_MS = 3
 /**
  * Of many that wait, each looks less often: together this many times in a millisecond. A thousand
- * that look every 3 ms take a processor of their own, just when a new leader needs it.
+ * that look every 3 ms take a processor of their own, just when a new leader needs it. Those that
+ * are through are counted, too, so it ends somewhere.
  */
 const LOOKS_PER_MS = 10
+const LOOK_MS_MAX = 25
 
 export const HAPROXY_WAIT = `-- Rendered by Howdah; see core/src/render/haproxy-wait.ts.
 local function await(frontend, is_there)
@@ -21,7 +23,8 @@ local function await(frontend, is_there)
       local waited_ms = (now.sec - began.sec) * 1000 + (now.usec - began.usec) / 1000
       if waited_ms > ${WAIT_MS_MAX} then return end
       local others = txn.f:fe_conn(frontend)
-      core.msleep(math.max(${LOOK_MS}, math.floor(others / ${LOOKS_PER_MS})))
+      local share_ms = math.floor(others / ${LOOKS_PER_MS})
+      core.msleep(math.min(${LOOK_MS_MAX}, math.max(${LOOK_MS}, share_ms)))
     end
   end
 end

@@ -7,7 +7,8 @@ local function await(frontend, is_there)
       local waited_ms = (now.sec - began.sec) * 1000 + (now.usec - began.usec) / 1000
       if waited_ms > 5000 then return end
       local others = txn.f:fe_conn(frontend)
-      core.msleep(math.max(3, math.floor(others / 10)))
+      local share_ms = math.floor(others / 10)
+      core.msleep(math.min(25, math.max(3, share_ms)))
     end
   end
 end
