@@ -59,11 +59,13 @@ export function renderCut(others: readonly string[], seconds: number): string {
   const lines = [
     `add table ${TABLE}`,
     ...families.flatMap(({ family, type, is }) => [
-      `add set ${TABLE} ${family} { type ${type}; flags timeout; }`,
-      `flush set ${TABLE} ${family}`,
+      `add set ${TABLE} others_${family} { type ${type}; flags timeout; }`,
+      `flush set ${TABLE} others_${family}`,
       ...others
         .filter((address) => is(address))
-        .map((address) => `add element ${TABLE} ${family} { ${address} timeout ${seconds}s }`),
+        .map(
+          (address) => `add element ${TABLE} others_${family} { ${address} timeout ${seconds}s }`,
+        ),
     ]),
     ...[
       { hook: 'input', end: 'saddr' },
@@ -71,7 +73,9 @@ export function renderCut(others: readonly string[], seconds: number): string {
     ].flatMap(({ hook, end }) => [
       `add chain ${TABLE} ${hook} { type filter hook ${hook} priority -10; policy accept; }`,
       `flush chain ${TABLE} ${hook}`,
-      ...families.map(({ family }) => `add rule ${TABLE} ${hook} ${family} ${end} @${family} drop`),
+      ...families.map(
+        ({ family }) => `add rule ${TABLE} ${hook} ${family} ${end} @others_${family} drop`,
+      ),
     ]),
   ]
   return `${lines.join('\n')}\n`

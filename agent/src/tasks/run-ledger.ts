@@ -5,6 +5,7 @@ import type { TaskAction } from '@howdah/core/protocol.ts'
 import type pg from 'pg'
 import { endSession, openSession } from '../pg-session.ts'
 import { pause } from '../wake.ts'
+import { makeLeaderRuns } from './leader-runs.ts'
 
 type LedgerAction = Extract<TaskAction, { kind: 'run-ledger' }>
 
@@ -104,28 +105,27 @@ async function countLeaders(
   over: () => boolean,
   signal: AbortSignal,
 ): Promise<number> {
-  const writable = new Map<string, boolean>()
-  let most = 0
+  const runs = makeLeaderRuns(() => performance.now())
   const watchers = action.instances.map(async (instance) => {
     const key = `${instance.address}:${instance.port}`
     let client: pg.Client | undefined
     while (!over()) {
+      const askedMs = performance.now()
       try {
         client ??= await connect(action, instance)
         const { rows } = await client.query<{ standby: boolean }>(
           'select pg_catalog.pg_is_in_recovery() as standby',
         )
-        writable.set(key, rows[0]?.standby === false)
+        runs.note({ instance: key, askedMs, leads: rows[0]?.standby === false })
       } catch {
-        writable.set(key, false)
+        runs.note({ instance: key, askedMs, leads: undefined })
         await client?.end().catch(() => undefined)
         client = undefined
       }
-      most = Math.max(most, [...writable.values()].filter(Boolean).length)
       await pause(LEADERS_PERIOD_MS, signal)
     }
     await client?.end().catch(() => undefined)
   })
   await Promise.all(watchers)
-  return most
+  return runs.most()
 }
