@@ -1,5 +1,6 @@
 // Owns what the benches of backups have in common: one source with its data, one store for both
 // sides, and the settings that they run with.
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { openHostRoot } from '../../agent/src/host-root.ts'
 import { startS3, type TestS3 } from '../../test/harness/s3.ts'
@@ -35,6 +36,10 @@ const MB = 1024 * 1024
 const PORT = 6434
 const SOURCE = 'source'
 const ARCHIVED_TIMEOUT_MS = 600_000
+/**
+ * A store is another machine with disks of its own: what it writes must not make the source wait.
+ */
+const MEMORY = '/dev/shm'
 /** A platform sizes them from the host; big enough that no checkpoint comes by itself. */
 const SETTINGS = {
   shared_buffers: '512MB',
@@ -54,7 +59,9 @@ export async function openField(results: Results, options: BackupBenchOptions): 
   const user = await findBenchUser()
   const work = undo.use(await makeWorkDirectory(user, 'backup'))
   const root = await openHostRoot(join(work.path, 'h'), user.name)
-  const store = undo.use(await startS3())
+  const storeParent = existsSync(MEMORY) ? MEMORY : undefined
+  const store = undo.use(await startS3(storeParent))
+  results.note('store', { parent: storeParent ?? 'the disk of the source' })
   const place = { root, user, directory: work.path, name: SOURCE, port: PORT, settings: SETTINGS }
   const source = undo.use(await startSource(place))
   const at = { root, source: SOURCE, port: PORT }

@@ -43,12 +43,13 @@ const ACCOUNT = 'S3RVER'
 const BUCKET = 'backups'
 const ADDRESS = '127.0.0.1'
 
-export async function startS3(): Promise<TestS3> {
+/** `parent`: where objects are kept; with other temporary files unless given. */
+export async function startS3(parent = tmpdir()): Promise<TestS3> {
   const S3rver = createRequire(import.meta.url)('s3rver') as new (options: object) => Server
   const { DUMMY_ACCOUNT: account } = createRequire(import.meta.url)(
     's3rver/lib/models/account',
   ) as { DUMMY_ACCOUNT: Account }
-  const directory = await mkdtemp(join(tmpdir(), 'howdah-test-s3-'))
+  const directory = await mkdtemp(join(parent, 'howdah-test-s3-'))
   const authority = await createAuthority('test s3')
   const tls = await issueCertificate(authority, 'localhost', ['localhost'], 1)
   let port = 0
