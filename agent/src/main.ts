@@ -15,6 +15,7 @@ import { openEventStore } from './event-store.ts'
 import { makeRefusals } from './gateway/refusals.ts'
 import { type HostRoot, openHostRoot } from './host-root.ts'
 import type { Identity } from './identity.ts'
+import { openLeaving } from './leaving.ts'
 import { makeFactsReader } from './observe/host-facts.ts'
 import { makeObserver } from './observe/observer.ts'
 import { keepIdentityValid } from './renewal.ts'
@@ -23,6 +24,7 @@ import { runSyncLoop } from './sync-loop.ts'
 import { makeExclusive } from './tasks/exclusive.ts'
 import { openResultStore } from './tasks/result-store.ts'
 import { removeTaskFiles } from './tasks/stray-programs.ts'
+import { makeSwitchovers } from './tasks/switch-over.ts'
 import { makeTaskRunner } from './tasks/task-runner.ts'
 import { releaseThrottled } from './tasks/throttle.ts'
 import { makeWake } from './wake.ts'
@@ -81,8 +83,10 @@ async function runAgent(parts: AgentParts): Promise<void> {
   const applying = reconciler.run()
 
   const results = await openResultStore(root)
+  const leaving = await openLeaving(root, log)
   const context = {
     root,
+    switchovers: makeSwitchovers(leaving),
     findSwitch: guard.findSwitch,
     exclusive: makeExclusive(),
     spec: reconciler.spec,
@@ -120,7 +124,7 @@ async function runAgent(parts: AgentParts): Promise<void> {
       onRefusal: refusal.set,
     }),
   ])
-  await Promise.all([observer.stop(), tasks.drain(), guard.stop()])
+  await Promise.all([observer.stop(), tasks.drain(), guard.stop(), leaving.close()])
   controlPlane.close()
 }
 

@@ -204,3 +204,6 @@ export const HOST_LAYOUT = {
   /** Files that programs of tasks read while they run; made and removed by the agent. */
   tasks: 'tasks',
 } as const
+
+/** Where Patronis ask the agent whether they may go: in a directory that no service can change. */
+export const LEAVING_SOCKET = `${HOST_LAYOUT.tasks}/leaving.sock`

@@ -41,7 +41,14 @@ test('three instances take the data hosts, the gateway its own, with the known p
       ['id-h3', 5432, 8008],
     ],
   )
-  const ports = { write: 5000, read: 5001, writeDirect: 5002, readDirect: 5003, stats: 8404 }
+  const ports = {
+    write: 5000,
+    read: 5001,
+    writeDirect: 5002,
+    readDirect: 5003,
+    pooler: 5004,
+    stats: 8404,
+  }
   assert.deepEqual(placed.gateways, [{ number: 1, hostId: 'id-h4', ports }])
 })
 

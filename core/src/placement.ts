@@ -23,12 +23,16 @@ export interface PlacedInstance {
   restPort: number
 }
 
-/** Five ports that belong together; `stats` has a row of its own, as people know it as 8404. */
+/**
+ * Six ports that belong together; `stats` has a row of its own, as people know it as 8404, and
+ * `pooler` is no endpoint: the pooler for writes goes to the leader there.
+ */
 export interface GatewayPorts {
   write: number
   read: number
   writeDirect: number
   readDirect: number
+  pooler: number
   stats: number
 }
 
@@ -42,7 +46,7 @@ const POSTGRES_PORT_FIRST = 5432
 const REST_PORT_FIRST = 8008
 const GATEWAY_PORT_FIRST = 5000
 const STATS_PORT_FIRST = 8404
-/** Ranges never meet: gateways 5000-5393, instances 5432-5631, stats 8404-8443, REST 8008-8207. */
+/** Ranges never meet: gateways 5000-5394, instances 5432-5631, stats 8404-8443, REST 8008-8207. */
 const DOOR_PORT_FIRST = 8500
 const INSTANCES_PER_HOST_MAX = 200
 const GATEWAYS_PER_HOST_MAX = 40
@@ -100,10 +104,18 @@ function gatewayBlock(taken: Set<number>, host: string): GatewayPorts {
   for (let block = 0; block < GATEWAYS_PER_HOST_MAX; block += 1) {
     const first = GATEWAY_PORT_FIRST + block * 10
     const stats = STATS_PORT_FIRST + block
-    const ports = [first, first + 1, first + 2, first + 3, stats]
-    if (ports.some((port) => taken.has(port))) continue
-    for (const port of ports) taken.add(port)
-    return { write: first, read: first + 1, writeDirect: first + 2, readDirect: first + 3, stats }
+    const ports = {
+      write: first,
+      read: first + 1,
+      writeDirect: first + 2,
+      readDirect: first + 3,
+      pooler: first + 4,
+      stats,
+    }
+    const all = Object.values(ports)
+    if (all.some((port) => taken.has(port))) continue
+    for (const port of all) taken.add(port)
+    return ports
   }
   throw new HowdahError('no-capacity', `host ${host} has no free port block for a gateway`)
 }

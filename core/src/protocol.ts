@@ -180,6 +180,15 @@ export type RecoveryReport = Static<typeof RecoveryReport>
 
 export const RECOVERY_TARGETS = ['latest', 'immediate', 'time', 'lsn', 'xid', 'name'] as const
 
+export const PatroniAccess = Type.Object({
+  address: Type.String(),
+  port: Type.Integer(),
+  caPem: Type.String(),
+  user: Type.String(),
+  password: Type.String(),
+})
+export type PatroniAccess = Static<typeof PatroniAccess>
+
 /** What a task does. Every action is idempotent: doing it twice ends as doing it once. */
 export const TaskAction = Type.Union([
   /** Runs statements one after the other, each in its own transaction; returns the rows of each. */
@@ -214,14 +223,27 @@ export const TaskAction = Type.Union([
   /** Calls the Patroni of this host. Returns `{ status, body }`; any HTTP status is a result. */
   Type.Object({
     kind: Type.Literal('patroni'),
-    address: Type.String(),
-    port: Type.Integer(),
-    caPem: Type.String(),
-    user: Type.String(),
-    password: Type.String(),
+    ...PatroniAccess.properties,
     method: Type.Enum(['GET', 'PATCH', 'POST']),
     path: Type.String({ pattern: '^/[a-z/]+$' }),
     body: Type.Unknown(),
+  }),
+  /**
+   * Has the Patroni of the leader on this host begin a switchover, up to where it would stop
+   * PostgreSQL: there it waits for `end-switchover`, and stays when none comes within 8 s. Returns
+   * a Begun.
+   */
+  Type.Object({
+    kind: Type.Literal('begin-switchover'),
+    patroni: PatroniAccess,
+    instance: Type.String({ maxLength: 64 }),
+    candidate: Type.String({ maxLength: 64 }),
+  }),
+  /** Lets it go, and returns Patroni's `{ status, body }`; or has it stay as it was. */
+  Type.Object({
+    kind: Type.Literal('end-switchover'),
+    instance: Type.String({ maxLength: 64 }),
+    goes: Type.Boolean(),
   }),
   /**
    * Holds the clients of a gateway's write endpoint until another leader accepts writes, at most

@@ -42,6 +42,15 @@ const BACKENDS = ['write', 'leader', 'replicas'] as const
  * itself if no agent says so.
  */
 export function switchCommands(servers: readonly string[], leader: string | undefined): string[] {
+  return [...pointCommands(servers, leader), gateCommand('ready')]
+}
+
+/** Only the pooler is let through to `heir`, which is not asked for a write until it leads. */
+export function announceCommands(servers: readonly string[], heir: string): string[] {
+  return [gateCommand('maint'), ...pointCommands(servers, heir)]
+}
+
+function pointCommands(servers: readonly string[], leader: string | undefined): string[] {
   const others = servers.filter((name) => name !== leader)
   return [
     // Away first: for no moment may two servers be up.
@@ -49,6 +58,9 @@ export function switchCommands(servers: readonly string[], leader: string | unde
     ...(leader === undefined ? [] : [`set server write/${leader} health up`]),
   ]
 }
+
+/** Sessions of their own wait while it is in `maint`. */
+const gateCommand = (state: 'ready' | 'maint') => `set server gate/open state ${state}`
 
 /**
  * Readers leave the instance that leads, before the pooler is told to connect anew: HAProxy's

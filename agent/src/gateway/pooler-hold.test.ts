@@ -167,3 +167,43 @@ test('while nobody leads clients wait, also for transactions, until one does', a
     (count) => count > resumes,
   )
 })
+
+test('who is admitted may connect, is still held, and held again if need be', async (t) => {
+  const { pooler, hold } = await start(t)
+  await hold.hold('a', 1000, 15_000)
+  await hold.admit()
+  assert.deepEqual([pooler.paused, hold.held()?.fromLeader], [false, 'a'])
+  hold.bridge()
+  await until(
+    'a PAUSE',
+    () => pooler,
+    ({ paused }) => paused,
+  )
+  assert.equal(hold.held()?.planned, true)
+  await hold.admit()
+  const report = await hold.release('new-leader')
+  assert.deepEqual([report.held, report.clients, report.releasedBy], [true, 3, 'new-leader'])
+  assert.deepEqual([pooler.paused, hold.held()], [false, undefined])
+})
+
+test('a PAUSE that was not answered is not repeated for those that are admitted', async (t) => {
+  const { pooler, hold } = await start(t, { busy: true })
+  hold.bridge()
+  await until(
+    'a PAUSE',
+    () => pooler,
+    ({ paused }) => paused,
+  )
+  await hold.admit()
+  assert.equal(pooler.paused, false)
+  const pauses = () => pooler.said.filter((said) => said === 'pause').length
+  const before = pauses()
+  // A RESUME of consoles that are opened anew; what was to be retried would have been by then.
+  const resumes = pooler.said.filter((said) => said === 'resume').length
+  await until(
+    'another RESUME',
+    () => pooler.said.filter((said) => said === 'resume').length,
+    (count) => count > resumes,
+  )
+  assert.equal(pauses(), before)
+})

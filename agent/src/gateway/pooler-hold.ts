@@ -5,7 +5,7 @@
 import { describeError } from '@howdah/core/errors.ts'
 import type { Logger } from 'pino'
 import { makeWake, pause, type Wake } from '../wake.ts'
-import type { PoolerConsole } from './pgbouncer-admin.ts'
+import type { PoolerConsole, WaitingClients } from './pgbouncer-admin.ts'
 
 export interface HoldReport {
   held: boolean
@@ -36,6 +36,11 @@ export interface PoolerHold {
    * would only collect refusals, turn new logins away for them, and be late at the new leader.
    */
   bridge(): void
+  /**
+   * Lets clients go as far as the pooler's logins, which wait for a leader that writes; the hold
+   * goes on until then. `bridge` takes it back. Nothing where nobody is held.
+   */
+  admit(): Promise<void>
   /** The report of the hold that ends, or of the last one that was held. */
   release(by: HoldReport['releasedBy']): Promise<HoldReport>
   /** Who is held now. */
@@ -51,9 +56,17 @@ interface Needs {
 }
 
 interface Holding extends Held {
+  /** They are let go by now, or as far as `admit` says. */
+  admitted?: Promise<Admission>
   timer: NodeJS.Timeout
   end(): void
   releasing?: Promise<HoldReport>
+}
+
+/** Who waited at that moment (`performance.now`); undefined: the pooler did not say. */
+interface Admission {
+  waiting: WaitingClients | undefined
+  atMs: number
 }
 
 /** Two: while one waits for the end of its PAUSE, only another is answered. */
@@ -105,26 +118,34 @@ export function startPoolerHold({ open, log, signal }: Needs): PoolerHold {
 
   async function letGo(ended: Holding, by: HoldReport['releasedBy']): Promise<HoldReport> {
     clearTimeout(ended.timer)
-    const resuming = consoles.opened()?.resuming
-    const waiting = await resuming?.countWaiting().catch(() => undefined)
-    await resuming?.resume().catch((error: unknown) => {
-      log.warn({ error: describeError(error) }, 'clients are not let go yet')
-    })
-    // The one that paused may still wait for an answer, or its PAUSE come after this RESUME: both
-    // are opened anew, which gives another.
-    consoles.close()
+    ended.admitted ??= resume()
+    const { waiting, atMs } = await ended.admitted
+    const nowMs = performance.now()
     holding = undefined
     lastReport = {
       ...HELD,
-      heldMs: Math.round(performance.now() - ended.startedMs),
+      heldMs: Math.round(nowMs - ended.startedMs),
       clients: waiting?.count ?? 0,
-      waitedMsMax: waiting?.waitedMsMax ?? 0,
+      waitedMsMax: waiting === undefined ? 0 : Math.round(waiting.waitedMsMax + nowMs - atMs),
       releasedBy: by,
     }
     log.info(lastReport, 'clients released')
     ended.end()
     wake.wake()
     return lastReport
+  }
+
+  async function resume(): Promise<Admission> {
+    const resuming = consoles.opened()?.resuming
+    const waiting = await resuming?.countWaiting().catch(() => undefined)
+    const atMs = performance.now()
+    await resuming?.resume().catch((error: unknown) => {
+      log.warn({ error: describeError(error) }, 'clients are not let go yet')
+    })
+    // The one that paused may still wait for an answer, or its PAUSE come after this RESUME: both
+    // are opened anew, which gives another.
+    consoles.close()
+    return { waiting, atMs }
   }
 
   const pooler: Omit<PoolerHold, 'done'> = {
@@ -139,9 +160,17 @@ export function startPoolerHold({ open, log, signal }: Needs): PoolerHold {
       return { ...NOTHING_HELD, reason }
     },
     bridge() {
-      if (holding !== undefined) return
-      const mine = begin({ planned: false, fromLeader: undefined }, BRIDGE_MS_MAX)
+      // Nobody would end it any more.
+      if (signal.aborted || holding?.releasing !== undefined) return
+      if (holding !== undefined && holding.admitted === undefined) return
+      const mine = holding ?? begin({ planned: false, fromLeader: undefined }, BRIDGE_MS_MAX)
+      delete mine.admitted
       void pauseAll(consoles, mine, BRIDGE_MS_MAX)
+    },
+    async admit() {
+      if (holding === undefined || holding.releasing !== undefined) return
+      holding.admitted ??= resume()
+      await holding.admitted
     },
     release,
     held: () => holding,
@@ -157,14 +186,15 @@ async function pauseAll(
   timeoutMs: number,
 ): Promise<string | undefined> {
   const deadlineMs = performance.now() + timeoutMs
-  while (mine.releasing === undefined) {
+  const isOver = () => mine.releasing !== undefined || mine.admitted !== undefined
+  while (!isOver()) {
     try {
       const { pausing } = await consoles.ready()
-      if (mine.releasing !== undefined) break
+      if (isOver()) break
       if (await pausing.pause(deadlineMs - performance.now())) return undefined
       return `a transaction did not end within ${timeoutMs} ms`
     } catch (error) {
-      if (mine.releasing !== undefined) break
+      if (isOver()) break
       // PgBouncer was restarted since the last look, or is being.
       consoles.close()
       if (performance.now() > deadlineMs) return `no pooler: ${describeError(error)}`

@@ -26,6 +26,8 @@ interface FakeHaproxy {
   cut: string[]
   said: string[]
   fails: RegExp | undefined
+  /** Of sessions of their own. */
+  gate: string
   /** Before it answers. */
   onTold(): void
 }
@@ -43,6 +45,8 @@ function makeStage() {
     fails: undefined as RegExp | undefined,
     held: undefined as Held | undefined,
     bridged: 0,
+    admitted: 0,
+    gate: 'ready',
     writable: new Set(SERVERS),
     replicas: new Set<string>(),
     changes: [] as LeaderChange[],
@@ -71,6 +75,9 @@ function makeStage() {
           startedMs: performance.now(),
           ended: never,
         }
+      },
+      async admit() {
+        stage.admitted += 1
       },
       held: () => stage.held,
       async release() {
@@ -105,6 +112,7 @@ async function answer(stage: FakeHaproxy, commands: readonly string[]): Promise<
     if (command.startsWith('show')) continue
     stage.said.push(command)
     if (command.startsWith('shutdown')) stage.cut.push(command.split('/')[1] ?? '')
+    else if (backend === 'gate') stage.gate = state ?? ''
     else if (backend === 'write') stage.up[state === 'up' ? 'add' : 'delete'](name)
     else stage.draining[state === 'drain' ? 'add' : 'delete'](name)
   }
@@ -182,12 +190,14 @@ test('the former leader is left before the next writes, also from hand to hand',
   const stage = await ledBy('a')
   stage.view = viewOf('b')
   stage.onAsked = () => {
-    assert.deepEqual([...stage.up], [])
+    // The pooler may log in beforehand; it is not asked for a write before it leads.
+    assert.deepEqual([[...stage.up], stage.gate, stage.admitted], [['b'], 'maint', 1])
     assert.deepEqual([...new Set(stage.cut)], ['a'])
     assert.equal(stage.bridged, 1)
+    assert.ok(stage.held)
   }
   assert.equal(await stage.settle(), true)
-  assert.deepEqual([...stage.up], ['b'])
+  assert.deepEqual([[...stage.up], stage.gate], [['b'], 'ready'])
   assert.deepEqual(
     stage.changes.map(({ leader, before, planned }) => [leader, before, planned]),
     [['b', 'a', false]],
@@ -247,13 +257,33 @@ test('a planned hold goes on while the former leader leads, and ends with the ne
   assert.equal(stage.held, undefined)
 })
 
-test('nobody is let go before the next leader writes', async () => {
+test('an heir that is none any more before it writes is left, and clients wait again', async () => {
+  const stage = await ledBy('a')
+  stage.view = viewOf('b')
+  stage.writable.delete('b')
+  stage.onAsked = () => {
+    stage.view = viewOf(undefined)
+  }
+  assert.equal(await stage.settle(), false)
+  assert.ok(stage.held)
+  assert.deepEqual([[...stage.up], stage.gate, stage.bridged], [[], 'ready', 2])
+  assert.deepEqual([...new Set(stage.cut)], ['a', 'b'])
+})
+
+test('an agent that ends while it waits for an heir leaves its logins alone', async () => {
   const stage = await ledBy('a')
   stage.view = viewOf('b')
   stage.writable.delete('b')
   assert.equal(await stage.settle(), false)
-  assert.ok(stage.held)
-  assert.deepEqual([...stage.up], [])
+  assert.deepEqual([[...stage.up], [...new Set(stage.cut)]], [['b'], ['a']])
+})
+
+test('where nobody is held, nobody is let through before the leader writes', async () => {
+  const stage = makeStage()
+  stage.view = viewOf('b')
+  stage.writable.delete('b')
+  assert.equal(await stage.settle(), false)
+  assert.deepEqual([stage.said, stage.gate, stage.admitted], [[], 'ready', 0])
 })
 
 test('a HAProxy that was reloaded is told again, of drained replicas, too', async () => {

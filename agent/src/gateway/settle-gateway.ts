@@ -4,7 +4,7 @@
 // HAProxy's own checks know better then.
 import type { Logger } from 'pino'
 import type { ClusterView, ClusterWatch } from '../dcs/cluster-watch.ts'
-import { cutCommands, readerCommands, switchCommands } from './haproxy-runtime.ts'
+import { announceCommands, cutCommands, readerCommands, switchCommands } from './haproxy-runtime.ts'
 import type { PoolerHold } from './pooler-hold.ts'
 
 /** A view of the dcs that is older says nothing: the leader may be another one by now. */
@@ -22,7 +22,7 @@ export interface LeaderChange {
 interface Needs {
   servers: readonly string[]
   watch: Pick<ClusterWatch, 'view' | 'silentMs'>
-  hold: Pick<PoolerHold, 'bridge' | 'held' | 'release'>
+  hold: Pick<PoolerHold, 'bridge' | 'admit' | 'held' | 'release'>
   drained(): ReadonlySet<string>
   haproxy(commands: readonly string[]): Promise<string>
   /** Waits for it; false when it is not wanted any more. */
@@ -49,7 +49,7 @@ export function wantedOf(view: ClusterView | undefined, silentMs: number): Wante
  */
 export function makeSettler(needs: Needs): { settle(): Promise<boolean> } {
   const { servers, watch, hold, haproxy } = needs
-  const { point, leave, isInForce, pointsTo } = makePointer(needs)
+  const { announce, point, leave, isInForce, pointsTo, leftLast } = makePointer(needs)
   const changes = makeChanges(needs)
   let readersLeft: string | undefined
 
@@ -64,9 +64,30 @@ export function makeSettler(needs: Needs): { settle(): Promise<boolean> } {
     changes.lost()
   }
 
+  /**
+   * Clients that are held may go as far as a login at who has the key, before it writes: a login
+   * takes longer than the rest of a promotion. Whether they do. Not at the one that was just left:
+   * it may have stepped down, and hold its key for a while.
+   */
+  async function prepare(heir: string): Promise<boolean> {
+    const held = hold.held()
+    if (held === undefined || heir === leftLast()) return false
+    await announce(heir)
+    await hold.admit()
+    return true
+  }
+
   async function follow(leader: string): Promise<boolean> {
     if (pointsTo() !== leader) {
-      if (!(await needs.becomesWritable(leader, () => isWanted(leader)))) return false
+      const announced = await prepare(leader)
+      if (!(await needs.becomesWritable(leader, () => isWanted(leader)))) {
+        // Its logins wait for what does not come about any more. Still wanted: this agent ends.
+        if (announced && !isWanted(leader)) {
+          hold.bridge()
+          await leave(leader)
+        }
+        return false
+      }
       await point(leader)
     } else if (!(await isInForce(leader))) {
       // Its checks say otherwise: one that cannot reach the dcs steps down long before its lease
@@ -136,8 +157,14 @@ function makeChanges({ onChange }: Pick<Needs, 'onChange'>) {
 function makePointer({ servers, haproxy, log }: Pick<Needs, 'servers' | 'haproxy' | 'log'>) {
   /** As it was told last; undefined: nowhere, or it was told nothing yet. */
   let pointsTo: string | undefined
+  let leftLast: string | undefined
   return {
     pointsTo: () => pointsTo,
+    leftLast: () => leftLast,
+    async announce(heir: string): Promise<void> {
+      await haproxy(announceCommands(servers, heir))
+      log.info({ heir }, 'announced')
+    },
     async point(leader: string | undefined): Promise<void> {
       await haproxy(switchCommands(servers, leader))
       if (leader !== pointsTo) log.info({ from: pointsTo, to: leader }, 'switched')
@@ -148,6 +175,7 @@ function makePointer({ servers, haproxy, log }: Pick<Needs, 'servers' | 'haproxy
       await haproxy([...switchCommands(servers, undefined), ...cutCommands(gone)])
       log.info({ from: gone }, 'switched')
       pointsTo = undefined
+      leftLast = gone
     },
     /** It has the leader up and everybody else down in the backend for writes. */
     async isInForce(leader: string | undefined): Promise<boolean> {

@@ -6,13 +6,18 @@ import { TaskError } from './task-error.ts'
 
 type PatroniAction = Extract<TaskAction, { kind: 'patroni' }>
 
+export interface PatroniAnswer {
+  status: number
+  body: unknown
+}
+
 const REPLY_BYTES_MAX = 1024 * 1024
 
 /** `body` is parsed JSON, or text where Patroni answers with text. */
 export async function callPatroni(
   action: PatroniAction,
   limits: { timeoutMs: number; signal: AbortSignal },
-): Promise<{ status: number; body: unknown }> {
+): Promise<PatroniAnswer> {
   const agent = makeHttpsAgent({ caPem: action.caPem, checkName: false })
   const host = action.address.includes(':') ? `[${action.address}]` : action.address
   const credentials = Buffer.from(`${action.user}:${action.password}`).toString('base64')

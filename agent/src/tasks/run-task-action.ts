@@ -13,6 +13,7 @@ import { measureData, moveData } from './move-data.ts'
 import { recoverData, restoreData } from './recover-data.ts'
 import { removeData } from './remove-data.ts'
 import { listArchive, probeRepository, pushSegments, runPgbackrest } from './repository.ts'
+import type { Switchovers } from './switch-over.ts'
 import { TaskError } from './task-error.ts'
 
 export interface ActionContext {
@@ -21,6 +22,7 @@ export interface ActionContext {
   appliedRevision: () => number
   findSwitch: (gatewayId: string) => LeaderSwitch | undefined
   exclusive: Exclusive
+  switchovers: Switchovers
 }
 
 export interface ActionLimits {
@@ -49,6 +51,10 @@ export async function runTaskAction(
       return await inDcs(() => removeUser(action.dcs, action, limits.signal))
     case 'patroni':
       return await callPatroni(action, limits)
+    case 'begin-switchover':
+      return await context.switchovers.begin(action, limits.signal)
+    case 'end-switchover':
+      return await context.switchovers.end(action.instance, action.goes)
     case 'remove-data':
       return await context.exclusive.run(ownerOf(action.path), limits.signal, (signal) =>
         removeData(action.path, {

@@ -8,7 +8,7 @@ import { findPortHolder } from './port-holder.ts'
 
 // Of the dcs and the first cluster; those of further clusters are chosen when they are created.
 const DATA_PORTS = [2379, 2380, 5432, 8008]
-const GATEWAY_PORTS = [5000, 5001, 5002, 5003, 8404]
+const GATEWAY_PORTS = [5000, 5001, 5002, 5003, 5004, 8404]
 
 export async function checkAddresses(layout: PlatformLayout): Promise<CheckResult> {
   const wanted: [string, number][] = [API_PORT, AGENT_PORT].map((port) => [

@@ -3,7 +3,7 @@
 // gateways let go by themselves when the new leader writes, or when time is up: a control plane
 // that dies here holds nobody.
 import { describeError, HowdahError } from '@howdah/core/errors.ts'
-import type { PatroniStatus } from '@howdah/core/protocol.ts'
+import type { PatroniAccess, PatroniStatus, TaskAction } from '@howdah/core/protocol.ts'
 import { CANDIDATE_LAG_BYTES_MAX, hostsById, leaderOf, observe } from '../clusters/cluster-view.ts'
 import { findLeader, type Leader, runOnLeader, statement } from '../clusters/leader-sql.ts'
 import { findCluster, type GatewayRow, listGateways, listInstances } from '../db/clusters.ts'
@@ -141,8 +141,7 @@ export async function handOver(
     await drain(step, from, true)
     await shortenShutdown(step)
     try {
-      await holdGateways(step, gateways)
-      await switchLeader(step, leader, to)
+      await switchLeader(step, leader, to, () => holdGateways(step, gateways))
     } catch (error) {
       await releaseGateways(step, gateways)
       throw error
@@ -302,29 +301,72 @@ export function refusalOf({ status, body }: { status: number; body: unknown }): 
   return isKnown ? `Patroni answered ${status}: ${JSON.stringify(body)}` : undefined
 }
 
-async function switchLeader(step: StepContext, leader: Leader, to: string): Promise<void> {
+/** What `begin-switchover` returns; see agent/src/tasks/switch-over.ts. */
+type Begun = { begun: 'asks' | 'asks-nobody' } | { begun: 'refused'; status: number; body: unknown }
+
+/**
+ * Clients are held as late as can be: when Patroni has done its checks and asks whether it may go.
+ * One that was started by a version before this asks nobody; then they are held first.
+ */
+async function letPatroniGo(
+  step: StepContext,
+  leader: Leader,
+  to: string,
+  hold: () => Promise<void>,
+): Promise<TaskAction> {
   const secrets = await readSecrets(step.database, step.sealer, step.clusterId)
+  const patroni: PatroniAccess = {
+    address: leader.host.address,
+    port: leader.instance.rest_port,
+    caPem: secrets.get(SECRET.caCertificate) ?? '',
+    user: 'howdah',
+    password: secrets.get('rest') ?? '',
+  }
+  const instance = leader.instance.name
+  const request = { hostId: leader.host.id, operationId: step.operationId }
+  const begun = await runTask<Begun>(step, {
+    ...request,
+    timeoutMs: NEW_LEADER_TIMEOUT_MS,
+    action: { kind: 'begin-switchover', patroni, instance, candidate: to },
+  })
+  if (begun.begun === 'refused') {
+    throw new HowdahError('agent-refused', refusalOf(begun) ?? 'Patroni did not change the leader')
+  }
+  if (begun.begun === 'asks-nobody') {
+    await hold()
+    const body = { leader: instance, candidate: to }
+    return { kind: 'patroni', ...patroni, method: 'POST', path: '/switchover', body }
+  }
+  try {
+    await hold()
+  } catch (error) {
+    // It stays by itself, too, when this does not reach it.
+    const action = { kind: 'end-switchover', instance, goes: false } as const
+    await askAgent(step, { ...request, timeoutMs: PAUSE_TIMEOUT_MS, action }).catch(() => undefined)
+    throw error
+  }
+  return { kind: 'end-switchover', instance, goes: true }
+}
+
+async function switchLeader(
+  step: StepContext,
+  leader: Leader,
+  to: string,
+  hold: () => Promise<void>,
+): Promise<void> {
+  const action = await letPatroniGo(step, leader, to, hold)
   // Patroni answers when it is over, looking once a second; we look ourselves meanwhile.
   const answer = askAgent(step, {
     hostId: leader.host.id,
     operationId: step.operationId,
     timeoutMs: NEW_LEADER_TIMEOUT_MS,
-    action: {
-      kind: 'patroni',
-      address: leader.host.address,
-      port: leader.instance.rest_port,
-      caPem: secrets.get(SECRET.caCertificate) ?? '',
-      user: 'howdah',
-      password: secrets.get('rest') ?? '',
-      method: 'POST',
-      path: '/switchover',
-      body: { leader: leader.instance.name, candidate: to },
-    },
+    action,
   })
   let refusal: string | undefined
   void answer.then(
     (result) => {
       const value = result.value as { status: number; body: unknown } | undefined
+      if (result.errorCode === 'refused') refusal = result.error
       if (result.ok && value !== undefined) refusal = refusalOf(value)
     },
     () => undefined,

@@ -18,6 +18,23 @@ const LEADER_CHECK = 'fall 4 rise 3 on-marked-down shutdown-sessions'
 /** The script ends its wait by itself: HAProxy complains in its log when it has to. */
 const INSPECT_MS = WAIT_MS_MAX + 1000
 const CLIENT_CONNECTIONS_MAX = 2000
+/**
+ * The pooler for writes logs in to an instance as soon as it has the leader key, while it is still
+ * promoted: this ends, and with it the login, when it writes. So no client of the pooler meets a
+ * replica, and no login is left to be waited for. A loop in SQL, as a database may have no
+ * plpgsql; PgBouncer ignores what it returns.
+ */
+const WAIT_FOR_WRITES = [
+  'with recursive look (standby) as (',
+  'select pg_catalog.pg_is_in_recovery() union all',
+  'select pg_catalog.pg_is_in_recovery() from look',
+  'where standby and pg_catalog.pg_sleep(0.002) is not null',
+  ') select 1 from look where not standby',
+].join(' ')
+/**
+ * Such a login outlasts a slow promotion, as a hold of the agent does: a failed one costs clients.
+ */
+const LOGIN_SECONDS_MAX = 30
 /** Connections that the pools leave to direct sessions, Patroni, replicas and people. */
 const CONNECTIONS_RESERVED = 20
 /** A pool is per database and role: a handful of busy ones must fit into max_connections. */
@@ -40,6 +57,13 @@ export function renderHaproxy(cluster: RenderCluster, gateway: RenderGateway): s
   const config = `${root}/${HOST_LAYOUT.config}/${gateway.id}`
   const bind = (port: number) => authority(gateway.host.address, port)
   const servers = haproxyServers(cluster)
+  const frontend = (name: string, port: number, wait: string, isThere: string) => [
+    `frontend ${name}`,
+    `  bind ${bind(port)}`,
+    `  tcp-request inspect-delay ${INSPECT_MS}ms`,
+    `  tcp-request content lua.${wait}`,
+    `  tcp-request content reject unless ${isThere}`,
+  ]
   const check = (path: string, whenDown: string) => [
     '  option httpchk',
     `  http-check send meth OPTIONS uri ${path}`,
@@ -74,18 +98,22 @@ export function renderHaproxy(cluster: RenderCluster, gateway: RenderGateway): s
     '  stats enable',
     '  stats uri /',
     '  stats hide-version',
-    'listen write',
-    `  bind ${bind(gateway.ports.writeDirect)}`,
-    `  tcp-request inspect-delay ${INSPECT_MS}ms`,
-    '  tcp-request content lua.await_leader',
-    '  tcp-request content reject unless { nbsrv(write) eq 1 }',
+    ...frontend('write-direct', gateway.ports.writeDirect, 'await_leader', '{ nbsrv(write) eq 1 }'),
+    '  default_backend write',
+    ...frontend('pooler', gateway.ports.pooler, 'await_heir', '{ nbsrv(write) eq 1 }'),
+    '  default_backend write',
+    'backend write',
     ...check('/primary', LEADER_CHECK),
     ...servers,
-    'frontend read',
-    `  bind ${bind(gateway.ports.readDirect)}`,
-    `  tcp-request inspect-delay ${INSPECT_MS}ms`,
-    '  tcp-request content lua.await_reader',
-    '  tcp-request content reject unless { nbsrv(replicas) gt 0 } || { nbsrv(leader) eq 1 }',
+    // Never connected to: the agent closes it between two leaders, by its state.
+    'backend gate',
+    '  server open 127.0.0.1:1',
+    ...frontend(
+      'read',
+      gateway.ports.readDirect,
+      'await_reader',
+      '{ nbsrv(replicas) gt 0 } || { nbsrv(leader) eq 1 }',
+    ),
     '  use_backend replicas if { nbsrv(replicas) gt 0 }',
     '  default_backend leader',
     'backend replicas',
@@ -124,12 +152,13 @@ export function renderPgbouncer(
 ): string {
   const { root } = gateway.host.facts
   const config = `${root}/${HOST_LAYOUT.config}/${gateway.id}`
-  const target = purpose === 'write' ? gateway.ports.writeDirect : gateway.ports.readDirect
+  const target = purpose === 'write' ? gateway.ports.pooler : gateway.ports.readDirect
+  const wait = purpose === 'write' ? ` connect_query='${WAIT_FOR_WRITES}'` : ''
   const connections = maxConnections(cluster) - CONNECTIONS_RESERVED
   const poolSize = Math.max(5, Math.floor(connections / (cluster.gateways.length * BUSY_POOLS)))
   return [
     '[databases]',
-    `* = host=${gateway.host.address} port=${target} auth_user=${PLATFORM_ROLES.pooler}`,
+    `* = host=${gateway.host.address} port=${target} auth_user=${PLATFORM_ROLES.pooler}${wait}`,
     '[pgbouncer]',
     `listen_addr = ${gateway.host.address}`,
     `listen_port = ${gateway.ports[purpose]}`,
@@ -147,7 +176,7 @@ export function renderPgbouncer(
     'ignore_startup_parameters = extra_float_digits',
     // A leader that went away is tried again soon; the default of 15 s would outlast a failover.
     'server_login_retry = 0.05',
-    'server_connect_timeout = 3',
+    `server_connect_timeout = ${purpose === 'write' ? LOGIN_SECONDS_MAX : 3}`,
     'query_wait_timeout = 60',
     'server_idle_timeout = 300',
     'server_lifetime = 3600',

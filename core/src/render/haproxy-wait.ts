@@ -1,6 +1,9 @@
 // Owns how HAProxy lets a new connection wait while there is nobody to give it to: between two
 // leaders, and just after it was started or reloaded, when it takes every server for healthy. Its
 // own rules look once and then only when the client says more, so a script looks again and again.
+// The pooler for writes is let through to an instance that has the leader key and does not write
+// yet (see WAIT_FOR_WRITES in gateway.ts); whoever has a session of its own is not: the gate is
+// closed until it writes. The gate delays and never refuses, as its agent may be gone.
 
 /** Longer than any planned change and most failovers. */
 export const WAIT_MS_MAX = 5000
@@ -29,7 +32,11 @@ local function await(frontend, is_there)
   end
 end
 
-core.register_action("await_leader", { "tcp-req" }, await("write", function(txn)
+core.register_action("await_leader", { "tcp-req" }, await("write-direct", function(txn)
+  return txn.f:nbsrv("write") == 1 and txn.f:nbsrv("gate") == 1
+end))
+
+core.register_action("await_heir", { "tcp-req" }, await("pooler", function(txn)
   return txn.f:nbsrv("write") == 1
 end))
 

@@ -52,11 +52,81 @@ for number in (1, 2):
     print(taken, postgresql.pg_ctl.call_args_list, configured, postgresql.start.call_count)
 `
 
+/**
+ * Demotes under an agent that answers as argv says, `-` being none and `x` one that hangs up;
+ * prints what Patroni did each time.
+ */
+const LEAVE = `
+import os, socket, threading, time
+from unittest.mock import MagicMock
+from patroni.ha import Ha
+
+answers, asked, sessions = [], [], []
+
+def serve(session):
+    lines = session.makefile('rb')
+    asked.append(next(lines).decode().strip())
+    sessions.append(session)
+    for line in lines:
+        asked.append(line.decode().strip())
+        answer = answers.pop(0)
+        if answer == 'x':
+            return session.shutdown(socket.SHUT_RDWR)
+        session.sendall((answer + '\\n').encode())
+
+def accept(server):
+    while True:
+        threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+
+def wait_for(what):
+    deadline = time.monotonic() + 10
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+def demote(mode):
+    before = ha.state_handler.stop.call_count
+    ha.dcs.manual_failover.reset_mock()
+    ha.demote(mode)
+    return [ha.state_handler.stop.call_count - before, ha.dcs.manual_failover.call_args_list]
+
+path = os.environ['HOWDAH_LEAVING']
+sleep = time.sleep
+time.sleep = lambda seconds: sleep(min(seconds, 0.05))
+patroni = MagicMock()
+patroni.postgresql.name = 'demo-1'
+ha = Ha(patroni)
+ha.cluster, ha._rewind = MagicMock(), MagicMock()
+print('nobody', demote('graceful'))
+server = socket.socket(socket.AF_UNIX)
+server.bind(path)
+server.listen()
+threading.Thread(target=accept, args=(server,), daemon=True).start()
+wait_for(lambda: ha.howdah_agent.session)
+for answer in ('go', 'no', 'x'):
+    wait_for(lambda: ha.howdah_agent.session)
+    answers.append(answer)
+    print(answer, demote('graceful'))
+wait_for(lambda: ha.howdah_agent.session)
+print('another mode', demote('immediate-nolock'))
+server.close()
+os.unlink(path)
+sessions[-1].shutdown(socket.SHUT_RDWR)
+wait_for(lambda: ha.howdah_agent.session is None)
+print('gone', demote('graceful'))
+print(asked)
+`
+
 async function withPatches(program: string): Promise<{ stdout: string; stderr: string }> {
   const directory = await mkdtemp('/tmp/hwd-')
   try {
     await writeFile(join(directory, PATCHES_FILE), PATRONI_PATCHES)
-    const env = { PATH: '/usr/bin', PYTHONPATH: directory, PYTHONDONTWRITEBYTECODE: '1' }
+    const env = {
+      PATH: '/usr/bin',
+      PYTHONPATH: directory,
+      PYTHONDONTWRITEBYTECODE: '1',
+      HOWDAH_LEAVING: join(directory, 'leaving.sock'),
+    }
     return await promisify(execFile)('/usr/bin/python3', ['-c', program, directory], { env })
   } finally {
     await rm(directory, { recursive: true, force: true })
@@ -74,4 +144,19 @@ test('only the former leader is asked shortly, and only by who may follow it', a
   const asked = await withPatches(ASK)
   assert.equal(asked.stderr.includes('howdah:'), false, asked.stderr)
   assert.equal(asked.stdout.trim(), '0.2 2 2 2 2 2')
+})
+
+test('who stops leading asks its agent, and stays unless it may go', async () => {
+  const { stdout, stderr } = await withPatches(LEAVE)
+  const withdrawn = "[call('', '')]"
+  assert.deepEqual(stdout.trim().split('\n'), [
+    'nobody [1, []]',
+    'go [1, []]',
+    `no [0, ${withdrawn}]`,
+    `x [0, ${withdrawn}]`,
+    'another mode [1, []]',
+    `gone [0, ${withdrawn}]`,
+    "['demo-1', 'leaving', 'leaving', 'leaving', 'demo-1']",
+  ])
+  assert.equal(stderr.split('\n').filter((line) => line.includes('stays the leader')).length, 3)
 })

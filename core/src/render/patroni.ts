@@ -6,7 +6,7 @@ import { stringify } from 'yaml'
 import type { Durability } from '../contract/clusters.ts'
 import { PATRONI_TIMING } from '../failover-rules.ts'
 import type { HostFile, HostService } from '../host-spec.ts'
-import { HOST_LAYOUT } from '../host-spec.ts'
+import { HOST_LAYOUT, LEAVING_SOCKET } from '../host-spec.ts'
 import { INITDB_OPTIONS, spareDirectory } from '../spare-directory.ts'
 import type { RenderedParts } from './etcd.ts'
 import {
@@ -232,6 +232,7 @@ export function renderPatroni(
       PYTHONUNBUFFERED: '1',
       PYTHONDONTWRITEBYTECODE: '1',
       PYTHONPATH: `${root}/${config}/python`,
+      HOWDAH_LEAVING: `${root}/${LEAVING_SOCKET}`,
     },
     restartOn: [],
     reloadOn: files.map((file) => file.path).filter((path) => !path.endsWith(PATCHES_FILE)),

@@ -13,7 +13,11 @@ local function await(frontend, is_there)
   end
 end
 
-core.register_action("await_leader", { "tcp-req" }, await("write", function(txn)
+core.register_action("await_leader", { "tcp-req" }, await("write-direct", function(txn)
+  return txn.f:nbsrv("write") == 1 and txn.f:nbsrv("gate") == 1
+end))
+
+core.register_action("await_heir", { "tcp-req" }, await("pooler", function(txn)
   return txn.f:nbsrv("write") == 1
 end))
 
