@@ -12,6 +12,8 @@ import type { HostRoot } from './host-root.ts'
 import { openLeaving } from './leaving.ts'
 import { until } from './testing/until.ts'
 
+const never = new AbortController().signal
+
 async function start(t: TestContext) {
   const path = await mkdtemp('/tmp/hwd-')
   await mkdir(join(path, HOST_LAYOUT.tasks))
@@ -25,11 +27,7 @@ async function start(t: TestContext) {
     const socket = createConnection(join(path, LEAVING_SOCKET))
     await once(socket, 'connect')
     socket.write(`${name}\n`)
-    await until(
-      'a session',
-      () => leaving.asks(name),
-      (asks) => asks,
-    )
+    assert.equal(await leaving.asks(name, never), true)
     const lines = createInterface({ input: socket })
     return {
       ask: async () => {
@@ -43,12 +41,12 @@ async function start(t: TestContext) {
   return { leaving, connect }
 }
 
-const never = new AbortController().signal
-
-test('one that nobody expects goes at once', async (t) => {
+test('one that nobody expects goes, but not soon after an agent has died', async (t) => {
   const { leaving, connect } = await start(t)
-  assert.equal(leaving.asks('demo-1'), false)
+  assert.equal(await leaving.asks('demo-1', AbortSignal.abort()), false)
   const patroni = await connect('demo-1')
+  assert.equal(await patroni.ask(), 'no')
+  t.mock.method(performance, 'now', () => Number.MAX_SAFE_INTEGER)
   assert.equal(await patroni.ask(), 'go')
   assert.equal(leaving.answer('demo-1', true), false)
 })
@@ -60,7 +58,7 @@ test('one that is expected waits for its answer, and hears no other', async (t) 
   assert.equal(leaving.answer('demo-1', true), false)
   const answer = patroni.ask()
   await asked
-  assert.equal(await other.ask(), 'go')
+  assert.equal(await other.ask(), 'no')
   assert.equal(leaving.answer('demo-1', true), true)
   assert.equal(await answer, 'go')
   assert.equal(leaving.answer('demo-1', true), false)
@@ -98,7 +96,7 @@ test('one whose session ended is not expected to ask', async (t) => {
   socket.destroy()
   await until(
     'no session',
-    () => leaving.asks('demo-1'),
+    () => leaving.asks('demo-1', AbortSignal.abort()),
     (asks) => !asks,
   )
 })
@@ -108,5 +106,17 @@ test('what is no line is not kept', async (t) => {
   const { socket } = await connect('demo-1')
   socket.write('x'.repeat(10_000))
   await once(socket, 'close')
-  assert.equal(leaving.asks('demo-2'), false)
+  assert.equal(await leaving.asks('demo-1', AbortSignal.abort()), false)
+})
+
+test('one that gets no answer stays', async (t) => {
+  const { leaving, connect } = await start(t)
+  const patroni = await connect('demo-1')
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const asked = leaving.expect('demo-1', never)
+  const answer = patroni.ask()
+  await asked
+  t.mock.timers.tick(8000)
+  assert.equal(await answer, 'no')
+  assert.equal(leaving.answer('demo-1', true), false)
 })

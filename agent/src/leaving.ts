@@ -10,18 +10,22 @@ import { LEAVING_SOCKET } from '@howdah/core/host-spec.ts'
 import type { Logger } from 'pino'
 import { hasCode } from './atomic-file.ts'
 import type { HostRoot } from './host-root.ts'
+import { pause } from './wake.ts'
 
 /** Clients are held within 5 s, or not at all. Patroni waits for 10 s. */
 const ANSWER_MS_MAX = 8000
 /** A Patroni that was told to stay asks again if its request is still there: still no. */
 const STAYS_MS = 30_000
+/** Patronis look for their agent once a second. */
+const SESSION_MS_MAX = 2000
+const LOOK_MS = 50
 /** An instance's name and a newline, or a question. */
 const LINE_BYTES_MAX = 200
 const SESSIONS_MAX = 100
 
 export interface Leaving {
-  /** Whether the Patroni of the instance would ask. */
-  asks(instance: string): boolean
+  /** Whether the Patroni of the instance would ask; waits a moment for one that comes back. */
+  asks(instance: string, signal: AbortSignal): Promise<boolean>
   /**
    * The next question of the instance is whoever calls' to answer: resolves when it has come. Until
    * then, and for as long as an answer may take, nobody else's change of it goes through unasked.
@@ -45,11 +49,14 @@ export async function openLeaving(root: HostRoot, log: Logger): Promise<Leaving>
   const sessions = new Map<string, Socket>()
   const expected = new Map<string, Expected>()
   const stays = new Map<string, number>()
+  // An agent before us may have begun a change, and died.
+  const beganMs = performance.now()
+  const staysUntil = (instance: string) => stays.get(instance) ?? beganMs + STAYS_MS
 
   function question(instance: string, socket: Socket): void {
     const say = (goes: boolean) => socket.write(goes ? 'go\n' : 'no\n')
     const mine = expected.get(instance)
-    if (mine === undefined) return void say(performance.now() > (stays.get(instance) ?? 0))
+    if (mine === undefined) return void say(performance.now() > staysUntil(instance))
     const timer = setTimeout(() => reply(false), ANSWER_MS_MAX)
     const reply = (goes: boolean) => {
       clearTimeout(timer)
@@ -96,7 +103,13 @@ export async function openLeaving(root: HostRoot, log: Logger): Promise<Leaving>
   if (root.dropTo !== undefined) await chown(path, root.dropTo.uid, root.dropTo.gid)
 
   return {
-    asks: (instance) => sessions.has(instance),
+    async asks(instance, signal) {
+      const deadlineMs = performance.now() + SESSION_MS_MAX
+      while (!sessions.has(instance) && performance.now() < deadlineMs && !signal.aborted) {
+        await pause(LOOK_MS, signal)
+      }
+      return sessions.has(instance)
+    },
     expect(instance, signal) {
       signal.throwIfAborted()
       stays.delete(instance)

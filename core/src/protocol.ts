@@ -41,6 +41,8 @@ export const HostFacts = Type.Object({
   ),
   /** For game days: the agent is root's, and the kernel filters packets for it. */
   cutsNetwork: Type.Optional(Type.Boolean()),
+  /** Its agent knows `begin-switchover`. */
+  beginsSwitchovers: Type.Optional(Type.Boolean()),
 })
 
 /** What an instance's Patroni says of itself; `null` where it does not know. */

@@ -55,6 +55,8 @@ interface Loop extends ReconcilerNeeds {
   state: ApplyState
   /** Services that an action is changing now; a pass leaves them alone. */
   busy: Map<string, Promise<void>>
+  /** Of those, the one that reloads. */
+  reloads: Set<string>
   failures: Map<string, string>
   changedMs: number
   wake: Wake
@@ -67,6 +69,7 @@ export function makeReconciler(needs: ReconcilerNeeds): Reconciler {
     spec: undefined,
     state: { appliedRevision: -1, applyError: '' },
     busy: new Map(),
+    reloads: new Set(),
     failures: new Map(),
     changedMs: performance.now(),
     wake: makeWake(),
@@ -124,6 +127,10 @@ async function startActions(loop: Loop, spec: HostSpec): Promise<void> {
       const rendered = await renderService(loop.root, spec, service)
       const action = await planFor(loop.root, rendered)
       if (action === 'none') continue
+      // One after the other, in the spec's order: a pooler may have been told of a port that its
+      // HAProxy has not opened yet. The end of each is followed by another pass.
+      if (action === 'reload' && loop.reloads.size > 0) continue
+      if (action === 'reload') loop.reloads.add(service.name)
       start(loop, service.name, action, () => runAction(needs, action, rendered))
     } catch (error) {
       loop.failures.set(service.name, describeError(error))
@@ -172,6 +179,7 @@ function start(loop: Loop, name: string, action: string, act: () => Promise<void
     })
     .finally(() => {
       loop.busy.delete(name)
+      loop.reloads.delete(name)
       loop.changedMs = performance.now()
       loop.wake.wake()
     })

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 import { hasCode } from '../atomic-file.ts'
 import type { HostRoot } from '../host-root.ts'
+import { makeProber } from '../observe/probe.ts'
 import { pause } from '../wake.ts'
 import type { ServiceAction } from './plan-service.ts'
 import { commandService, isSupervised, readProcessState, rescan } from './s6.ts'
@@ -20,6 +21,7 @@ import {
 } from './service-directory.ts'
 
 const POLL_MS = 20
+const ANSWER_TIMEOUT_MS = 5000
 const QUIT_GRACE_MS = 3000
 const SUPERVISE_TIMEOUT_MS = 10_000
 /** s6 sends SIGKILL itself after the service's own limit; this is for s6 to say that it did. */
@@ -58,7 +60,8 @@ export async function runAction(
     case 'reload':
       await rewriteService(root, rendered)
       await commandService(directory, rendered.service.reloadSignal)
-      return await writeRecord(root, rendered)
+      await writeRecord(root, rendered)
+      return await answersAgain(needs, rendered)
     case 'rewrite':
       await rewriteService(root, rendered)
       return await writeRecord(root, rendered)
@@ -80,6 +83,23 @@ async function stopService(needs: ActionNeeds, directory: string): Promise<void>
     const state = await readProcessState(directory)
     return !state.up && !state.wantUp
   })
+}
+
+/**
+ * What reloads after it may need what it has opened just now. One that stays silent keeps nobody
+ * from going on: its state is told by the observer.
+ */
+async function answersAgain(needs: ActionNeeds, { service }: RenderedService): Promise<void> {
+  if (service.probe.kind !== 'tcp') return
+  const prober = makeProber(service.probe)
+  const answers = async () => (await prober.ask()).ready
+  try {
+    await until(needs, `${service.name} to answer`, ANSWER_TIMEOUT_MS, answers)
+  } catch {
+    return
+  } finally {
+    prober.close()
+  }
 }
 
 /** Stops the service and leaves nothing of it: no process, supervisor, logger or directory. */

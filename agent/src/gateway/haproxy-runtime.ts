@@ -42,15 +42,6 @@ const BACKENDS = ['write', 'leader', 'replicas'] as const
  * itself if no agent says so.
  */
 export function switchCommands(servers: readonly string[], leader: string | undefined): string[] {
-  return [...pointCommands(servers, leader), gateCommand('ready')]
-}
-
-/** Only the pooler is let through to `heir`, which is not asked for a write until it leads. */
-export function announceCommands(servers: readonly string[], heir: string): string[] {
-  return [gateCommand('maint'), ...pointCommands(servers, heir)]
-}
-
-function pointCommands(servers: readonly string[], leader: string | undefined): string[] {
   const others = servers.filter((name) => name !== leader)
   return [
     // Away first: for no moment may two servers be up.
@@ -59,8 +50,10 @@ function pointCommands(servers: readonly string[], leader: string | undefined): 
   ]
 }
 
-/** Sessions of their own wait while it is in `maint`. */
-const gateCommand = (state: 'ready' | 'maint') => `set server gate/open state ${state}`
+/** Sessions of their own wait while it is closed; the pooler does not. */
+export function gateCommand(gate: 'open' | 'closed'): string {
+  return `set server gate/open state ${gate === 'open' ? 'ready' : 'maint'}`
+}
 
 /**
  * Readers leave the instance that leads, before the pooler is told to connect anew: HAProxy's

@@ -73,11 +73,13 @@ export function startLeaderSwitch(needs: Needs): LeaderSwitch {
     hold,
     drained: drains.drained,
     haproxy: (commands) => commandHaproxy(socket, commands),
-    async becomesWritable(leader, stillWanted) {
+    async becomesWritable(leader, stillWanted, onCaughtUp) {
       const instance = instanceOf(leader)
       const goesOn = () => stillWanted() && !signal.aborted
       const late = (why: string) => log.warn({ leader, why }, 'the leader does not write yet')
-      return instance !== undefined && becomesWritable(cluster, instance, goesOn, late)
+      return (
+        instance !== undefined && becomesWritable(cluster, instance, { goesOn, onCaughtUp, late })
+      )
     },
     async isReplica(name) {
       const instance = instanceOf(name)
@@ -188,6 +190,12 @@ async function reconnect(cluster: WatchedCluster, pooler: PoolerAddress): Promis
   await adminConsole.reconnect().finally(() => adminConsole.close())
 }
 
+interface Wait {
+  goesOn(): boolean
+  onCaughtUp(): Promise<void>
+  late(why: string): void
+}
+
 /**
  * Asks the instance itself, over the connection that clients will use. False when it lost the lead
  * meanwhile.
@@ -195,21 +203,26 @@ async function reconnect(cluster: WatchedCluster, pooler: PoolerAddress): Promis
 async function becomesWritable(
   cluster: WatchedCluster,
   instance: Instance,
-  stillLeads: () => boolean,
-  late: (why: string) => void,
+  { goesOn, onCaughtUp, late }: Wait,
 ): Promise<boolean> {
+  let told = false
   let toldMs = performance.now()
   const tellIfLate = (why: string) => {
     if (performance.now() - toldMs < LATE_MS) return
     toldMs = performance.now()
     late(why)
   }
-  while (stillLeads()) {
+  while (goesOn()) {
     let client: pg.Client | undefined
     try {
       client = await openProbe(cluster, instance)
-      while (stillLeads()) {
-        if (!(await isInRecovery(client))) return true
+      while (goesOn()) {
+        const { writes, caughtUp } = await askRole(client)
+        if (writes) return true
+        if (caughtUp && !told) {
+          told = true
+          await onCaughtUp()
+        }
         tellIfLate('it is in recovery')
         await pause(WRITABLE_POLL_MS, new AbortController().signal)
       }
@@ -230,7 +243,8 @@ async function becomesWritable(
 async function isReplica(cluster: WatchedCluster, instance: Instance): Promise<boolean> {
   try {
     const client = await openProbe(cluster, instance)
-    return await isInRecovery(client).finally(() => endSession(client))
+    const { writes } = await askRole(client).finally(() => endSession(client))
+    return !writes
   } catch {
     return false
   }
@@ -249,9 +263,11 @@ function openProbe(cluster: WatchedCluster, instance: Instance): Promise<pg.Clie
   return openSession(options, CONNECT_TIMEOUT_MS)
 }
 
-async function isInRecovery(client: pg.Client): Promise<boolean> {
-  const { rows } = await client.query<{ standby: boolean }>(
-    'select pg_catalog.pg_is_in_recovery() as standby',
+/** `caughtUp`: of a replica that has replayed all that it received; false where it cannot tell. */
+async function askRole(client: pg.Client): Promise<{ writes: boolean; caughtUp: boolean }> {
+  const { rows } = await client.query<{ standby: boolean; caught_up: boolean | null }>(
+    `select pg_catalog.pg_is_in_recovery() as standby,
+       pg_catalog.pg_last_wal_receive_lsn() <= pg_catalog.pg_last_wal_replay_lsn() as caught_up`,
   )
-  return rows[0]?.standby !== false
+  return { writes: rows[0]?.standby === false, caughtUp: rows[0]?.caught_up === true }
 }

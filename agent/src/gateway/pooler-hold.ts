@@ -58,6 +58,8 @@ interface Needs {
 interface Holding extends Held {
   /** They are let go by now, or as far as `admit` says. */
   admitted?: Promise<Admission>
+  /** Of the PAUSE that is wanted: an older one is not repeated. */
+  pausing?: object
   timer: NodeJS.Timeout
   end(): void
   releasing?: Promise<HoldReport>
@@ -141,6 +143,7 @@ export function startPoolerHold({ open, log, signal }: Needs): PoolerHold {
     const atMs = performance.now()
     await resuming?.resume().catch((error: unknown) => {
       log.warn({ error: describeError(error) }, 'clients are not let go yet')
+      wake.wake()
     })
     // The one that paused may still wait for an answer, or its PAUSE come after this RESUME: both
     // are opened anew, which gives another.
@@ -169,6 +172,7 @@ export function startPoolerHold({ open, log, signal }: Needs): PoolerHold {
     },
     async admit() {
       if (holding === undefined || holding.releasing !== undefined) return
+      delete holding.pausing
       holding.admitted ??= resume()
       await holding.admitted
     },
@@ -186,7 +190,9 @@ async function pauseAll(
   timeoutMs: number,
 ): Promise<string | undefined> {
   const deadlineMs = performance.now() + timeoutMs
-  const isOver = () => mine.releasing !== undefined || mine.admitted !== undefined
+  const own = {}
+  mine.pausing = own
+  const isOver = () => mine.releasing !== undefined || mine.pausing !== own
   while (!isOver()) {
     try {
       const { pausing } = await consoles.ready()

@@ -48,6 +48,8 @@ function makeStage() {
     admitted: 0,
     gate: 'ready',
     writable: new Set(SERVERS),
+    /** An heir that does not write yet has nothing left to replay. */
+    caughtUp: true,
     replicas: new Set<string>(),
     changes: [] as LeaderChange[],
     /** While a candidate is asked. */
@@ -87,7 +89,8 @@ function makeStage() {
     },
     drained: () => stage.drained,
     haproxy: (commands) => answer(stage, commands),
-    async becomesWritable(leader, stillWanted) {
+    async becomesWritable(leader, stillWanted, onCaughtUp) {
+      if (stage.caughtUp) await onCaughtUp()
       stage.onAsked()
       return stage.writable.has(leader) && stillWanted()
     },
@@ -190,14 +193,12 @@ test('the former leader is left before the next writes, also from hand to hand',
   const stage = await ledBy('a')
   stage.view = viewOf('b')
   stage.onAsked = () => {
-    // The pooler may log in beforehand; it is not asked for a write before it leads.
-    assert.deepEqual([[...stage.up], stage.gate, stage.admitted], [['b'], 'maint', 1])
+    assert.deepEqual([[...stage.up], stage.gate, stage.admitted], [[], 'ready', 0])
     assert.deepEqual([...new Set(stage.cut)], ['a'])
     assert.equal(stage.bridged, 1)
-    assert.ok(stage.held)
   }
   assert.equal(await stage.settle(), true)
-  assert.deepEqual([[...stage.up], stage.gate], [['b'], 'ready'])
+  assert.deepEqual([...stage.up], ['b'])
   assert.deepEqual(
     stage.changes.map(({ leader, before, planned }) => [leader, before, planned]),
     [['b', 'a', false]],
@@ -257,33 +258,65 @@ test('a planned hold goes on while the former leader leads, and ends with the ne
   assert.equal(stage.held, undefined)
 })
 
-test('an heir that is none any more before it writes is left, and clients wait again', async () => {
+test('the pooler may go to a planned heir that has nothing to replay, others wait', async () => {
   const stage = await ledBy('a')
+  stage.holdFrom('a')
+  stage.view = viewOf('b')
+  stage.onAsked = () => {
+    assert.deepEqual([[...stage.up], stage.gate, stage.admitted], [['b'], 'maint', 1])
+    assert.deepEqual([...new Set(stage.cut)], ['a'])
+    assert.ok(stage.held)
+  }
+  assert.equal(await stage.settle(), true)
+  assert.deepEqual([[...stage.up], stage.gate, stage.held], [['b'], 'ready', undefined])
+})
+
+/** While it is asked, with clients that a plan holds. */
+async function heirThatDoesNotWrite(change: (stage: ReturnType<typeof makeStage>) => void) {
+  const stage = await ledBy('a')
+  stage.holdFrom('a')
   stage.view = viewOf('b')
   stage.writable.delete('b')
-  stage.onAsked = () => {
-    stage.view = viewOf(undefined)
-  }
+  stage.onAsked = () => change(stage)
   assert.equal(await stage.settle(), false)
+  return stage
+}
+
+test('an heir that is none any more before it writes is left, and clients wait again', async () => {
+  const stage = await heirThatDoesNotWrite((it) => {
+    it.view = viewOf(undefined)
+  })
   assert.ok(stage.held)
   assert.deepEqual([[...stage.up], stage.gate, stage.bridged], [[], 'ready', 2])
   assert.deepEqual([...new Set(stage.cut)], ['a', 'b'])
 })
 
-test('an agent that ends while it waits for an heir leaves its logins alone', async () => {
-  const stage = await ledBy('a')
-  stage.view = viewOf('b')
-  stage.writable.delete('b')
-  assert.equal(await stage.settle(), false)
+test('an heir is not left because the dcs is silent, nor because this agent ends', async () => {
+  const stage = await heirThatDoesNotWrite((it) => {
+    it.silentMs = 5000
+  })
   assert.deepEqual([[...stage.up], [...new Set(stage.cut)]], [['b'], ['a']])
 })
 
-test('where nobody is held, nobody is let through before the leader writes', async () => {
-  const stage = makeStage()
+test('nobody is let through to an heir that has something to replay', async () => {
+  const stage = await ledBy('a')
+  stage.holdFrom('a')
   stage.view = viewOf('b')
-  stage.writable.delete('b')
-  assert.equal(await stage.settle(), false)
-  assert.deepEqual([stage.said, stage.gate, stage.admitted], [[], 'ready', 0])
+  stage.caughtUp = false
+  stage.onAsked = () => {
+    assert.deepEqual([[...stage.up], stage.gate, stage.admitted], [[], 'ready', 0])
+  }
+  assert.equal(await stage.settle(), true)
+})
+
+test('a HAProxy without a gate is told of nobody before the leader writes', async () => {
+  const stage = await ledBy('a')
+  stage.holdFrom('a')
+  stage.view = viewOf('b')
+  stage.fails = /gate/
+  stage.onAsked = () => assert.deepEqual([[...stage.up], stage.admitted], [[], 0])
+  assert.equal(await stage.settle(), true)
+  assert.deepEqual([...stage.up], ['b'])
 })
 
 test('a HAProxy that was reloaded is told again, of drained replicas, too', async () => {

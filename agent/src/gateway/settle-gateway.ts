@@ -4,7 +4,7 @@
 // HAProxy's own checks know better then.
 import type { Logger } from 'pino'
 import type { ClusterView, ClusterWatch } from '../dcs/cluster-watch.ts'
-import { announceCommands, cutCommands, readerCommands, switchCommands } from './haproxy-runtime.ts'
+import { cutCommands, gateCommand, readerCommands, switchCommands } from './haproxy-runtime.ts'
 import type { PoolerHold } from './pooler-hold.ts'
 
 /** A view of the dcs that is older says nothing: the leader may be another one by now. */
@@ -25,8 +25,15 @@ interface Needs {
   hold: Pick<PoolerHold, 'bridge' | 'admit' | 'held' | 'release'>
   drained(): ReadonlySet<string>
   haproxy(commands: readonly string[]): Promise<string>
-  /** Waits for it; false when it is not wanted any more. */
-  becomesWritable(leader: string, stillWanted: () => boolean): Promise<boolean>
+  /**
+   * Waits for it; false when it is not wanted any more. `onCaughtUp` is called, and waited for, at
+   * most once: when it does not write yet and has replayed all that it has.
+   */
+  becomesWritable(
+    leader: string,
+    stillWanted: () => boolean,
+    onCaughtUp: () => Promise<void>,
+  ): Promise<boolean>
   /** True only when the instance says that it is a replica. */
   isReplica(name: string): Promise<boolean>
   onChange(change: LeaderChange): void
@@ -49,7 +56,7 @@ export function wantedOf(view: ClusterView | undefined, silentMs: number): Wante
  */
 export function makeSettler(needs: Needs): { settle(): Promise<boolean> } {
   const { servers, watch, hold, haproxy } = needs
-  const { announce, point, leave, isInForce, pointsTo, leftLast } = makePointer(needs)
+  const { announce, point, leave, isInForce, pointsTo } = makePointer(needs)
   const changes = makeChanges(needs)
   let readersLeft: string | undefined
 
@@ -65,24 +72,30 @@ export function makeSettler(needs: Needs): { settle(): Promise<boolean> } {
   }
 
   /**
-   * Clients that are held may go as far as a login at who has the key, before it writes: a login
-   * takes longer than the rest of a promotion. Whether they do. Not at the one that was just left:
-   * it may have stepped down, and hold its key for a while.
+   * The clients of a planned hold may go as far as a login at the heir, before it writes: a login
+   * takes longer than the rest of a promotion. Not where nobody planned it: who was being logged in
+   * when a leader died has failed, and until a login succeeds the pooler refuses whoever it does
+   * not hold. And not at one that has something to replay: a query that waits could be in its way.
    */
   async function prepare(heir: string): Promise<boolean> {
     const held = hold.held()
-    if (held === undefined || heir === leftLast()) return false
-    await announce(heir)
+    if (held?.planned !== true || held.fromLeader === heir) return false
+    if (!(await announce(heir))) return false
     await hold.admit()
     return true
   }
 
   async function follow(leader: string): Promise<boolean> {
     if (pointsTo() !== leader) {
-      const announced = await prepare(leader)
-      if (!(await needs.becomesWritable(leader, () => isWanted(leader)))) {
-        // Its logins wait for what does not come about any more. Still wanted: this agent ends.
-        if (announced && !isWanted(leader)) {
+      let announced = false
+      // A dcs that is silent for a while does not say that there is another one.
+      const isRight = () => isWanted(leader) || (announced && wantedNow().kind === 'unknown')
+      const onCaughtUp = async () => {
+        announced = await prepare(leader)
+      }
+      if (!(await needs.becomesWritable(leader, isRight, onCaughtUp))) {
+        // Its logins wait for what does not come about any more. Still right: this agent ends.
+        if (announced && !isRight()) {
           hold.bridge()
           await leave(leader)
         }
@@ -157,25 +170,33 @@ function makeChanges({ onChange }: Pick<Needs, 'onChange'>) {
 function makePointer({ servers, haproxy, log }: Pick<Needs, 'servers' | 'haproxy' | 'log'>) {
   /** As it was told last; undefined: nowhere, or it was told nothing yet. */
   let pointsTo: string | undefined
-  let leftLast: string | undefined
+  const moveGate = (gate: 'open' | 'closed') =>
+    haproxy([gateCommand(gate)]).then(
+      () => true,
+      // A HAProxy that was configured by a version before this has none.
+      () => false,
+    )
   return {
     pointsTo: () => pointsTo,
-    leftLast: () => leftLast,
-    async announce(heir: string): Promise<void> {
-      await haproxy(announceCommands(servers, heir))
+    /** Only the pooler is let through to it. False where it would not be the only one. */
+    async announce(heir: string): Promise<boolean> {
+      if (!(await moveGate('closed'))) return false
+      await haproxy(switchCommands(servers, heir))
       log.info({ heir }, 'announced')
+      return true
     },
     async point(leader: string | undefined): Promise<void> {
       await haproxy(switchCommands(servers, leader))
+      await moveGate('open')
       if (leader !== pointsTo) log.info({ from: pointsTo, to: leader }, 'switched')
       pointsTo = leader
     },
     /** In one go: nobody stays on an instance that is left. */
     async leave(gone: string): Promise<void> {
       await haproxy([...switchCommands(servers, undefined), ...cutCommands(gone)])
+      await moveGate('open')
       log.info({ from: gone }, 'switched')
       pointsTo = undefined
-      leftLast = gone
     },
     /** It has the leader up and everybody else down in the backend for writes. */
     async isInForce(leader: string | undefined): Promise<boolean> {

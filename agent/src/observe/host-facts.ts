@@ -40,6 +40,7 @@ export async function makeFactsReader(
     programs: await findVersions(),
     postgresql: await findPostgresql(),
     cutsNetwork: await canCutNetwork(),
+    beginsSwitchovers: true,
   }
   return async () => {
     const disk = await statfs(root.path)

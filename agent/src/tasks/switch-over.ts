@@ -32,7 +32,7 @@ export function makeSwitchovers(leaving: Leaving): Switchovers {
       // Of an operation that began anew: its withdrawal must not meet the next request.
       leaving.answer(instance, false)
       await underWay.get(instance)?.catch(() => undefined)
-      if (!leaving.asks(instance)) return { begun: 'asks-nobody' }
+      if (!(await leaving.asks(instance, signal))) return { begun: 'asks-nobody' }
       const given = new AbortController()
       const asked = leaving.expect(instance, AbortSignal.any([signal, given.signal]))
       const request = {
@@ -62,7 +62,7 @@ export function makeSwitchovers(leaving: Leaving): Switchovers {
     },
     async end(instance, goes) {
       const answer = underWay.get(instance)
-      if (!leaving.answer(instance, goes) || answer === undefined) {
+      if (answer === undefined || !leaving.answer(instance, goes)) {
         throw new TaskError('refused', `${instance} does not wait to be let go any more`)
       }
       return goes ? await answer : undefined

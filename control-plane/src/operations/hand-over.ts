@@ -3,7 +3,7 @@
 // gateways let go by themselves when the new leader writes, or when time is up: a control plane
 // that dies here holds nobody.
 import { describeError, HowdahError } from '@howdah/core/errors.ts'
-import type { PatroniAccess, PatroniStatus, TaskAction } from '@howdah/core/protocol.ts'
+import type { PatroniAccess, PatroniStatus, TaskAction, TaskResult } from '@howdah/core/protocol.ts'
 import { CANDIDATE_LAG_BYTES_MAX, hostsById, leaderOf, observe } from '../clusters/cluster-view.ts'
 import { findLeader, type Leader, runOnLeader, statement } from '../clusters/leader-sql.ts'
 import { findCluster, type GatewayRow, listGateways, listInstances } from '../db/clusters.ts'
@@ -306,14 +306,15 @@ type Begun = { begun: 'asks' | 'asks-nobody' } | { begun: 'refused'; status: num
 
 /**
  * Clients are held as late as can be: when Patroni has done its checks and asks whether it may go.
- * One that was started by a version before this asks nobody; then they are held first.
+ * Agents and Patronis that were started by a version before this do not: then they are held first.
+ * Undefined: the leader is another one by now.
  */
 async function letPatroniGo(
   step: StepContext,
   leader: Leader,
   to: string,
   hold: () => Promise<void>,
-): Promise<TaskAction> {
+): Promise<TaskAction | undefined> {
   const secrets = await readSecrets(step.database, step.sealer, step.clusterId)
   const patroni: PatroniAccess = {
     address: leader.host.address,
@@ -324,18 +325,20 @@ async function letPatroniGo(
   }
   const instance = leader.instance.name
   const request = { hostId: leader.host.id, operationId: step.operationId }
-  const begun = await runTask<Begun>(step, {
-    ...request,
-    timeoutMs: NEW_LEADER_TIMEOUT_MS,
-    action: { kind: 'begin-switchover', patroni, instance, candidate: to },
-  })
-  if (begun.begun === 'refused') {
-    throw new HowdahError('agent-refused', refusalOf(begun) ?? 'Patroni did not change the leader')
-  }
+  const begin = { kind: 'begin-switchover', patroni, instance, candidate: to } as const
+  const begun: Begun =
+    leader.host.facts?.beginsSwitchovers === true
+      ? await runTask(step, { ...request, timeoutMs: NEW_LEADER_TIMEOUT_MS, action: begin })
+      : { begun: 'asks-nobody' }
   if (begun.begun === 'asks-nobody') {
     await hold()
     const body = { leader: instance, candidate: to }
     return { kind: 'patroni', ...patroni, method: 'POST', path: '/switchover', body }
+  }
+  if (begun.begun === 'refused') {
+    const refusal = refusalOf(begun)
+    if (refusal !== undefined) throw new HowdahError('agent-refused', refusal)
+    return undefined
   }
   try {
     await hold()
@@ -356,21 +359,17 @@ async function switchLeader(
 ): Promise<void> {
   const action = await letPatroniGo(step, leader, to, hold)
   // Patroni answers when it is over, looking once a second; we look ourselves meanwhile.
-  const answer = askAgent(step, {
-    hostId: leader.host.id,
-    operationId: step.operationId,
-    timeoutMs: NEW_LEADER_TIMEOUT_MS,
-    action,
-  })
   let refusal: string | undefined
-  void answer.then(
-    (result) => {
-      const value = result.value as { status: number; body: unknown } | undefined
-      if (result.errorCode === 'refused') refusal = result.error
-      if (result.ok && value !== undefined) refusal = refusalOf(value)
-    },
-    () => undefined,
-  )
+  const learn = (result: TaskResult) => {
+    const value = result.value as { status: number; body: unknown } | undefined
+    if (result.errorCode === 'refused') refusal = result.error
+    if (result.ok && value !== undefined) refusal = refusalOf(value)
+  }
+  if (action !== undefined) {
+    const hostId = leader.host.id
+    const request = { hostId, operationId: step.operationId, timeoutMs: NEW_LEADER_TIMEOUT_MS }
+    void askAgent(step, { ...request, action }).then(learn, () => undefined)
+  }
   const instances = await listInstances(step.database, step.clusterId)
   const topics = instances.map((instance) => `report:${instance.host_id}`)
   await step.until(topics, NEW_LEADER_TIMEOUT_MS, async () => {

@@ -19,12 +19,17 @@ const LEADER_CHECK = 'fall 4 rise 3 on-marked-down shutdown-sessions'
 const INSPECT_MS = WAIT_MS_MAX + 1000
 const CLIENT_CONNECTIONS_MAX = 2000
 /**
- * The pooler for writes logs in to an instance as soon as it has the leader key, while it is still
- * promoted: this ends, and with it the login, when it writes. So no client of the pooler meets a
- * replica, and no login is left to be waited for. A loop in SQL, as a database may have no
- * plpgsql; PgBouncer ignores what it returns.
+ * The pooler for writes logs in to an instance that has the leader key while it is still promoted:
+ * this ends, and with it the login, when it writes. So no client of the pooler meets a replica, and
+ * no login is left to be waited for. PgBouncer ignores what it returns, and an error, too: settings
+ * of databases and roles must not end it. A loop in SQL, as a database may have no plpgsql. What
+ * nobody waits for any more ends, as PostgreSQL looks whether its client is there. At most 500
+ * bytes, as PgBouncer's buffer for it is small.
  */
 const WAIT_FOR_WRITES = [
+  'set local statement_timeout=0;',
+  "set local client_connection_check_interval='1s';",
+  'set transaction isolation level read committed;',
   'with recursive look (standby) as (',
   'select pg_catalog.pg_is_in_recovery() union all',
   'select pg_catalog.pg_is_in_recovery() from look',
@@ -153,7 +158,8 @@ export function renderPgbouncer(
   const { root } = gateway.host.facts
   const config = `${root}/${HOST_LAYOUT.config}/${gateway.id}`
   const target = purpose === 'write' ? gateway.ports.pooler : gateway.ports.readDirect
-  const wait = purpose === 'write' ? ` connect_query='${WAIT_FOR_WRITES}'` : ''
+  const wait =
+    purpose === 'write' ? ` connect_query='${WAIT_FOR_WRITES.replaceAll("'", "''")}'` : ''
   const connections = maxConnections(cluster) - CONNECTIONS_RESERVED
   const poolSize = Math.max(5, Math.floor(connections / (cluster.gateways.length * BUSY_POOLS)))
   return [
@@ -243,7 +249,8 @@ function haproxyService(cluster: RenderCluster, gateway: RenderGateway): HostSer
     reloadSignal: 'SIGUSR2',
     stopSignal: 'SIGTERM',
     stopTimeoutMs: 5000,
-    probe: { kind: 'tcp', address: gateway.host.address, port: gateway.ports.writeDirect },
+    // The pooler needs it.
+    probe: { kind: 'tcp', address: gateway.host.address, port: gateway.ports.pooler },
   }
 }
 

@@ -137,10 +137,72 @@ def look_sooner():
     postgresql.Postgresql.wait_for_startup = wait_for_startup
 
 
+def ask_before_leaving():
+    import os
+    import queue
+    import socket
+    import threading
+    import time
+    from patroni.ha import Ha
+
+    path = os.environ.get('HOWDAH_LEAVING')
+    if path is None:
+        return
+    answer_s, retry_s, remembered_s = 10, 1, 30
+    made, demote = Ha.__init__, Ha.demote
+
+    class Agent:
+        def __init__(self, name):
+            self.name, self.session, self.lost = name, None, None
+            self.answers = queue.Queue()
+            threading.Thread(target=self.keep_session, daemon=True).start()
+
+        def keep_session(self):
+            # As long as there is one, the agent knows that it will be asked.
+            while True:
+                try:
+                    with socket.socket(socket.AF_UNIX) as session:
+                        session.connect(path)
+                        session.sendall(('%s\n' % self.name).encode())
+                        self.session = session
+                        for line in session.makefile('rb'):
+                            self.answers.put(line == b'go\n')
+                except OSError:
+                    pass
+                if self.session is not None:
+                    self.session, self.lost = None, time.monotonic()
+                    self.answers.put(False)
+                time.sleep(retry_s)
+
+        def lets_go(self):
+            session = self.session
+            if session is None:
+                return self.lost is None or time.monotonic() - self.lost > remembered_s
+            self.answers = queue.Queue()
+            try:
+                session.sendall(b'leaving\n')
+                return self.answers.get(timeout=answer_s)
+            except (OSError, queue.Empty):
+                return False
+
+    def __init__(self, patroni):
+        made(self, patroni)
+        self.howdah_agent = Agent(self.state_handler.name)
+
+    def asking(self, mode):
+        if mode == 'graceful' and not self.howdah_agent.lets_go():
+            sys.stderr.write('howdah: stays the leader: nobody holds the clients\n')
+            self.dcs.manual_failover('', '')
+            return None
+        return demote(self, mode)
+
+    Ha.__init__, Ha.demote = __init__, asking
+
+
 # The helper process that starts a postmaster needs none of this, nor the time to load it.
 if not any('multiprocessing' in word for word in getattr(sys, 'orig_argv', [])):
     for patch in (plain_tls, compare_before_leading, send_at_once, ask_shortly, take_spare,
-                  look_sooner):
+                  look_sooner, ask_before_leaving):
         try:
             patch()
         except Exception as error:
