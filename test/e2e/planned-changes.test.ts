@@ -17,6 +17,7 @@ import type { Drill, GameDayReport } from '@howdah/core/contract/drills.ts'
 import type { Host } from '@howdah/core/contract/hosts.ts'
 import type { Operation } from '@howdah/core/contract/operations.ts'
 import type { Problem } from '@howdah/core/contract/resource.ts'
+import { WAIT_FOR_WRITES } from '@howdah/core/render/gateway.ts'
 import { connect, sql, type TestCluster } from '../harness/cluster.ts'
 import { arm } from '../harness/crash.ts'
 import { commandPlatformService, hostProcesses, loseHost } from '../harness/host.ts'
@@ -186,6 +187,40 @@ test('a switchover fails no transaction, and says what it cost', async () => {
   })
   assert.equal(last.planned, true)
   assert.equal(last.receipt.acknowledged_bytes, 0)
+  await ready()
+})
+
+test('a login of the pooler waits until its instance writes, whatever a role sets', async () => {
+  const { instances } = await settled()
+  const heir = instances.find(({ role }) => role === 'sync-replica')
+  assert.ok(heir)
+  const session = await connect({ cluster, at: heir })
+  const roleSettings = ['statement_timeout = 50', 'default_transaction_isolation = serializable']
+  for (const setting of roleSettings) await session.query(`set ${setting}`)
+  const waiting = { over: false }
+  const wait = session.query(WAIT_FOR_WRITES).then(() => {
+    waiting.over = true
+  })
+  const operation = await act('switchover', { to: heir.name })
+  const [{ pid } = { pid: 0 }] = await until('it to have waited', 20_000, async () => {
+    const seen = await sql<{ pid: number; ms: number }>(
+      { cluster, at: heir },
+      `select pid, 1000 * extract(epoch from clock_timestamp() - query_start) as ms
+       from pg_stat_activity where query like 'set local statement_timeout=0;%'`,
+    )
+    return Number(seen[0]?.ms) > 200 ? { value: seen } : { seen: JSON.stringify([seen, waiting]) }
+  })
+  assert.equal(waiting.over, false)
+  await finish(operation)
+  await wait
+  // The same session, that of a leader now, with its own settings.
+  await session.query('set statement_timeout = 0')
+  const { rows } = await session.query(
+    `select pg_backend_pid() as pid, current_setting('transaction_isolation') as isolation,
+       current_setting('transaction_read_only') as read_only`,
+  )
+  assert.deepEqual(rows, [{ pid, isolation: 'serializable', read_only: 'off' }])
+  await session.end()
   await ready()
 })
 

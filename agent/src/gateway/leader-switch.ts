@@ -4,32 +4,22 @@
 import { join } from 'node:path'
 import { describeError } from '@howdah/core/errors.ts'
 import type { WatchedCluster } from '@howdah/core/host-spec.ts'
-import type pg from 'pg'
 import type { Logger } from 'pino'
-import { hasCode } from '../atomic-file.ts'
 import type { ClusterWatch } from '../dcs/cluster-watch.ts'
 import type { EventStore } from '../event-store.ts'
-import { endSession, openSession } from '../pg-session.ts'
 import { makeWake, pause } from '../wake.ts'
 import { commandHaproxy } from './haproxy-runtime.ts'
+import { makeLeaderProbe } from './leader-probe.ts'
 import { openConsole, type PoolerAddress } from './pgbouncer-admin.ts'
 import { type HoldReport, NOTHING_HELD, startPoolerHold } from './pooler-hold.ts'
 import { makeReplicaDrains, type ReplicaDrains } from './replica-drain.ts'
 import { type LeaderChange, makeSettler } from './settle-gateway.ts'
 
 type Gateway = WatchedCluster['localGateways'][number]
-type Instance = WatchedCluster['instances'][number]
 
-/** How often a candidate is asked whether it accepts writes; a promotion takes about 100 ms. */
-const WRITABLE_POLL_MS = 2
-/** The same for one that cannot be asked: each try is a new connection. */
-const UNREACHABLE_POLL_MS = 20
-/** A leader that does not write for so long is told of, each time that it is over. */
-const LATE_MS = 5000
-const CONNECT_TIMEOUT_MS = 1000
-const ASK_TIMEOUT_MS = 1000
 /** What HAProxy has is compared with what it should have this often: it may have been restarted. */
 const RESYNC_MS = 200
+const READERS_LATER_MS = 1000
 const REFRESH_TIMEOUT_MS = 1000
 const HISTORY_TIMEOUT_MS = 10_000
 
@@ -66,30 +56,22 @@ export function startLeaderSwitch(needs: Needs): LeaderSwitch {
   const open = () => openConsole(cluster, writePoolerOf(gateway))
   const hold = startPoolerHold({ open, log, signal })
   const drains = makeReplicaDrains(socket, cluster, readPoolerOf(gateway))
-  const instanceOf = (name: string) => cluster.instances.find((each) => each.name === name)
+  const probe = makeLeaderProbe(cluster, log, signal)
   const settler = makeSettler({
     servers: cluster.instances.map(({ name }) => name),
     watch,
     hold,
     drained: drains.drained,
     haproxy: (commands) => commandHaproxy(socket, commands),
-    async becomesWritable(leader, stillWanted, onCaughtUp) {
-      const instance = instanceOf(leader)
-      const goesOn = () => stillWanted() && !signal.aborted
-      const late = (why: string) => log.warn({ leader, why }, 'the leader does not write yet')
-      return (
-        instance !== undefined && becomesWritable(cluster, instance, { goesOn, onCaughtUp, late })
-      )
-    },
-    async isReplica(name) {
-      const instance = instanceOf(name)
-      return instance !== undefined && isReplica(cluster, instance)
-    },
+    becomesWritable: probe.becomesWritable,
+    isReplica: probe.isReplica,
     onChange(change) {
       void tellChange(needs, change)
       // Readers of the instance that leads now are handed over to replicas, as their transactions
-      // end.
-      void reconnect(cluster, readPoolerOf(gateway)).catch(() => undefined)
+      // end. That is many logins: not in the moment when writers log in, too.
+      void pause(READERS_LATER_MS, signal)
+        .then(() => reconnect(cluster, readPoolerOf(gateway)))
+        .catch(() => undefined)
     },
     log,
   })
@@ -104,7 +86,11 @@ export function startLeaderSwitch(needs: Needs): LeaderSwitch {
     async hold(pauseTimeoutMs, holdMsMax) {
       const leader = watch.view()?.leader?.name
       if (leader === undefined) return { ...NOTHING_HELD, reason: 'nobody leads now' }
-      return hold.hold(leader, pauseTimeoutMs, holdMsMax)
+      const holding = hold.hold(leader, pauseTimeoutMs, holdMsMax)
+      const candidate = watch.view()?.failover?.candidate
+      const ended = hold.held()?.ended
+      if (candidate !== undefined && ended !== undefined) probe.prepare(candidate, ended)
+      return holding
     },
     async release() {
       const held = hold.held()
@@ -188,86 +174,4 @@ async function tellChange(
 async function reconnect(cluster: WatchedCluster, pooler: PoolerAddress): Promise<void> {
   const adminConsole = await openConsole(cluster, pooler)
   await adminConsole.reconnect().finally(() => adminConsole.close())
-}
-
-interface Wait {
-  goesOn(): boolean
-  onCaughtUp(): Promise<void>
-  late(why: string): void
-}
-
-/**
- * Asks the instance itself, over the connection that clients will use. False when it lost the lead
- * meanwhile.
- */
-async function becomesWritable(
-  cluster: WatchedCluster,
-  instance: Instance,
-  { goesOn, onCaughtUp, late }: Wait,
-): Promise<boolean> {
-  let told = false
-  let toldMs = performance.now()
-  const tellIfLate = (why: string) => {
-    if (performance.now() - toldMs < LATE_MS) return
-    toldMs = performance.now()
-    late(why)
-  }
-  while (goesOn()) {
-    let client: pg.Client | undefined
-    try {
-      client = await openProbe(cluster, instance)
-      while (goesOn()) {
-        const { writes, caughtUp } = await askRole(client)
-        if (writes) return true
-        if (caughtUp && !told) {
-          told = true
-          await onCaughtUp()
-        }
-        tellIfLate('it is in recovery')
-        await pause(WRITABLE_POLL_MS, new AbortController().signal)
-      }
-    } catch (error) {
-      // It is starting, or gone: asked again for as long as it holds the key. A new cluster has no
-      // probe role yet, and each question costs both sides a handshake.
-      tellIfLate(describeError(error))
-      const refused = hasCode(error, '28P01')
-      await pause(refused ? RESYNC_MS : UNREACHABLE_POLL_MS, new AbortController().signal)
-    } finally {
-      if (client !== undefined) await endSession(client)
-    }
-  }
-  return false
-}
-
-/** False where it cannot be asked. */
-async function isReplica(cluster: WatchedCluster, instance: Instance): Promise<boolean> {
-  try {
-    const client = await openProbe(cluster, instance)
-    const { writes } = await askRole(client).finally(() => endSession(client))
-    return !writes
-  } catch {
-    return false
-  }
-}
-
-function openProbe(cluster: WatchedCluster, instance: Instance): Promise<pg.Client> {
-  const options = {
-    host: instance.address,
-    port: instance.postgresPort,
-    database: 'postgres',
-    user: cluster.probe.user,
-    password: cluster.probe.password,
-    query_timeout: ASK_TIMEOUT_MS,
-    ssl: { ca: cluster.caPem, checkServerIdentity: () => undefined },
-  }
-  return openSession(options, CONNECT_TIMEOUT_MS)
-}
-
-/** `caughtUp`: of a replica that has replayed all that it received; false where it cannot tell. */
-async function askRole(client: pg.Client): Promise<{ writes: boolean; caughtUp: boolean }> {
-  const { rows } = await client.query<{ standby: boolean; caught_up: boolean | null }>(
-    `select pg_catalog.pg_is_in_recovery() as standby,
-       pg_catalog.pg_last_wal_receive_lsn() <= pg_catalog.pg_last_wal_replay_lsn() as caught_up`,
-  )
-  return { writes: rows[0]?.standby === false, caughtUp: rows[0]?.caught_up === true }
 }

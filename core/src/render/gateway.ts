@@ -26,7 +26,7 @@ const CLIENT_CONNECTIONS_MAX = 2000
  * nobody waits for any more ends, as PostgreSQL looks whether its client is there. At most 500
  * bytes, as PgBouncer's buffer for it is small.
  */
-const WAIT_FOR_WRITES = [
+export const WAIT_FOR_WRITES = [
   'set local statement_timeout=0;',
   "set local client_connection_check_interval='1s';",
   'set transaction isolation level read committed;',

@@ -117,6 +117,64 @@ print('gone', demote('graceful'))
 print(asked)
 `
 
+/** Demotes once, with PostgreSQL's own class; prints its checkpoints and when it was asked. */
+const WRITE = `
+from unittest.mock import MagicMock
+import patroni.postgresql
+from patroni.ha import Ha
+
+done = []
+Postgresql = patroni.postgresql.Postgresql
+connection = MagicMock()
+connection.__enter__().execute.side_effect = done.append
+patroni.postgresql.get_connection_cursor = lambda **kwargs: connection
+postgresql = Postgresql.__new__(Postgresql)
+postgresql.config = MagicMock(local_connect_kwargs={})
+postgresql.name = 'demo-1'
+postgresql.stop = lambda mode, **kwargs: postgresql.checkpoint()
+ha = Ha.__new__(Ha)
+ha.patroni, ha.state_handler, ha._rewind = MagicMock(), postgresql, MagicMock()
+ha.howdah_agent = MagicMock(lets_go=lambda: done.append('asked') or True)
+try:
+    ha.demote('graceful')
+except Exception:
+    pass  # Of what follows the stop nothing is there.
+postgresql.checkpoint()
+print(done)
+`
+
+/** A promotion that is overlooked until it was told twice more; prints what was sent. */
+const PROMOTE = `
+import os, sys, time
+from unittest.mock import MagicMock
+from patroni.postgresql import Postgresql
+
+request = sys.argv[1] + '/promote'
+open(request, 'w').close()
+sent = []
+
+def receive(number):
+    sent.append(int(number))
+    if len(sent) == 2:
+        os.unlink(request)
+
+def polling(self, seconds):
+    deadline = time.monotonic() + seconds
+    while os.path.exists(request) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return True
+
+postgresql = Postgresql.__new__(Postgresql)
+postgresql._data_dir = sys.argv[1]
+postgresql.is_running = lambda: MagicMock(send_signal=receive)
+wait = Postgresql._wait_promote.__closure__
+made = [cell for cell in wait if callable(cell.cell_contents) and cell.cell_contents.__name__ == '_wait_promote']
+made[0].cell_contents = polling
+print(postgresql._wait_promote(10), sent)
+time.sleep(0.1)
+print(sent)
+`
+
 async function withPatches(program: string): Promise<{ stdout: string; stderr: string }> {
   const directory = await mkdtemp('/tmp/hwd-')
   try {
@@ -159,4 +217,15 @@ test('who stops leading asks its agent, and stays unless it may go', async () =>
     "['demo-1', 'leaving', 'leaving', 'leaving', 'demo-1']",
   ])
   assert.equal(stderr.split('\n').filter((line) => line.includes('stays the leader')).length, 3)
+})
+
+test('the checkpoint is written before clients are held, and not again', async () => {
+  const { stdout } = await withPatches(WRITE)
+  const checkpoint = "'SET statement_timeout = 0', 'CHECKPOINT'"
+  assert.equal(stdout.trim(), `[${checkpoint}, 'asked', ${checkpoint}]`)
+})
+
+test('PostgreSQL is told of its promotion until it has noticed', async () => {
+  const { stdout } = await withPatches(PROMOTE)
+  assert.equal(stdout.trim(), 'True [10, 10]\n[10, 10]')
 })
