@@ -8,7 +8,7 @@ import type { Logger } from 'pino'
 import { spreadEndpoints, watchCluster } from './dcs/cluster-watch.ts'
 import type { EventStore } from './event-store.ts'
 import { type LeaderSwitch, startLeaderSwitch } from './gateway/leader-switch.ts'
-import { type Heartbeats, startHeartbeats } from './sentinel/heartbeats.ts'
+import { type ClusterHearing, type Heartbeats, startHeartbeats } from './sentinel/heartbeats.ts'
 import { runHostSentinel } from './sentinel/host-sentinel.ts'
 import { startInstanceSentinel } from './sentinel/instance-sentinel.ts'
 import { pause } from './wake.ts'
@@ -18,6 +18,7 @@ const UNHEARD_POLL_MS = 1000
 interface Guarded {
   definition: string
   switches: LeaderSwitch[]
+  hearing: ClusterHearing
   abort: AbortController
   done: Promise<void>
 }
@@ -26,6 +27,8 @@ export interface ClusterGuard {
   guard(spec: HostSpec): void
   /** The switch of a gateway of this host. */
   findSwitch(gatewayId: string): LeaderSwitch | undefined
+  /** All these gateways of the cluster hold their clients; see ClusterHearing. */
+  awaitHeld(clusterId: string, gatewayIds: readonly string[], signal: AbortSignal): Promise<void>
   /** Whose heartbeats this host does not hear. */
   unheard(): Unheard[]
   stop(): Promise<void>
@@ -77,6 +80,11 @@ export function makeClusterGuard(needs: Needs): ClusterGuard {
       }
       return undefined
     },
+    async awaitHeld(clusterId, gatewayIds, signal) {
+      const entry = guarded.get(clusterId)
+      if (entry === undefined) throw new Error(`${clusterId} is not guarded here`)
+      await entry.hearing.awaitHeld(gatewayIds, signal)
+    },
     unheard: heartbeats.unheard,
     async stop() {
       for (const entry of guarded.values()) end(entry)
@@ -114,7 +122,7 @@ function start(
   const watch = watchCluster(spreadEndpoints(cluster, hostId), log, signal)
   const hearing = heartbeats.join(cluster)
   const switches = cluster.localGateways.map((gateway) =>
-    startLeaderSwitch({ cluster, gateway, watch, rootPath, events, log, signal }),
+    startLeaderSwitch({ cluster, gateway, watch, hearing, rootPath, events, log, signal }),
   )
   const sentinels = cluster.localInstances.map((instance) =>
     startInstanceSentinel({
@@ -141,5 +149,5 @@ function start(
       // BUG: every part handles its own failures; one that does not must not take the agent down.
       log.error({ error: describeError(error) }, 'guarding a cluster failed')
     })
-  return { definition, switches, abort, done }
+  return { definition, switches, hearing, abort, done }
 }

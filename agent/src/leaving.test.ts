@@ -64,7 +64,7 @@ test('one that is expected waits for its answer, and hears no other', async (t) 
   assert.equal(leaving.answer('demo-1', true), false)
 })
 
-test('one that was told to stay stays, also when it asks again, until it is expected', async (t) => {
+test('one that was told to stay stays, though it asks again, until it is expected', async (t) => {
   const { leaving, connect } = await start(t)
   const patroni = await connect('demo-1')
   const asked = leaving.expect('demo-1', never)

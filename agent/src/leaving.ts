@@ -3,7 +3,7 @@
 // clients meanwhile, so that they wait for the change and not for Patroni's checks before it. A
 // Patroni that nobody expects goes at once: somebody else began its change. No answer is a no.
 import { chmod, chown, rm } from 'node:fs/promises'
-import { createServer, type Socket } from 'node:net'
+import { createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { describeError } from '@howdah/core/errors.ts'
 import { LEAVING_SOCKET } from '@howdah/core/host-spec.ts'
@@ -69,38 +69,9 @@ export async function openLeaving(root: HostRoot, log: Logger): Promise<Leaving>
     mine.asked()
   }
 
-  const server = createServer((socket) => {
-    if (sessions.size >= SESSIONS_MAX) return void socket.destroy()
-    let name: string | undefined
-    let text = ''
-    socket.setEncoding('utf8')
-    socket.on('data', (data: string) => {
-      text += data
-      if (text.length > LINE_BYTES_MAX) return void socket.destroy()
-      const lines = text.split('\n')
-      text = lines.pop() ?? ''
-      for (const line of lines) {
-        if (name !== undefined) question(name, socket)
-        else {
-          name = line
-          sessions.get(name)?.destroy()
-          sessions.set(name, socket)
-        }
-      }
-    })
-    socket.on('error', () => undefined)
-    socket.on('close', () => {
-      if (name !== undefined && sessions.get(name) === socket) sessions.delete(name)
-    })
-  })
-  await rm(path, { force: true })
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(path, resolve)
-  })
+  const server = createServer((socket) => readLines(socket, sessions, question))
+  await listen(server, path, root)
   server.on('error', (error) => log.error({ error: describeError(error) }, 'nobody can ask'))
-  await chmod(path, 0o600)
-  if (root.dropTo !== undefined) await chown(path, root.dropTo.uid, root.dropTo.gid)
 
   return {
     async asks(instance, signal) {
@@ -138,4 +109,44 @@ export async function openLeaving(root: HostRoot, log: Logger): Promise<Leaving>
       })
     },
   }
+}
+
+async function listen(server: Server, path: string, root: HostRoot): Promise<void> {
+  await rm(path, { force: true })
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(path, resolve)
+  })
+  await chmod(path, 0o600)
+  if (root.dropTo !== undefined) await chown(path, root.dropTo.uid, root.dropTo.gid)
+}
+
+/** The first line says whose session it is, and each other one is a question. */
+function readLines(
+  socket: Socket,
+  sessions: Map<string, Socket>,
+  question: (instance: string, socket: Socket) => void,
+): void {
+  if (sessions.size >= SESSIONS_MAX) return void socket.destroy()
+  let name: string | undefined
+  let text = ''
+  socket.setEncoding('utf8')
+  socket.on('data', (data: string) => {
+    text += data
+    if (text.length > LINE_BYTES_MAX) return void socket.destroy()
+    const lines = text.split('\n')
+    text = lines.pop() ?? ''
+    for (const line of lines) {
+      if (name !== undefined) question(name, socket)
+      else {
+        name = line
+        sessions.get(name)?.destroy()
+        sessions.set(name, socket)
+      }
+    }
+  })
+  socket.on('error', () => undefined)
+  socket.on('close', () => {
+    if (name !== undefined && sessions.get(name) === socket) sessions.delete(name)
+  })
 }

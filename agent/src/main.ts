@@ -86,7 +86,7 @@ async function runAgent(parts: AgentParts): Promise<void> {
   const leaving = await openLeaving(root, log)
   const context = {
     root,
-    switchovers: makeSwitchovers(leaving),
+    switchovers: makeSwitchovers(leaving, guard),
     findSwitch: guard.findSwitch,
     exclusive: makeExclusive(),
     spec: reconciler.spec,

@@ -232,11 +232,13 @@ export const TaskAction = Type.Union([
   }),
   /**
    * Has the Patroni of the leader on this host begin a switchover, up to where it would stop
-   * PostgreSQL: there it waits for `end-switchover`, and stays when none comes within 8 s. Returns
-   * a Begun.
+   * PostgreSQL: there it waits until all `gateways` are heard to hold their clients, or for
+   * `end-switchover`, and stays when neither comes within 8 s. Returns a Begun.
    */
   Type.Object({
     kind: Type.Literal('begin-switchover'),
+    clusterId: Type.String({ maxLength: 64 }),
+    gateways: Type.Array(Type.String({ maxLength: 64 }), { maxItems: 10 }),
     patroni: PatroniAccess,
     instance: Type.String({ maxLength: 64 }),
     candidate: Type.String({ maxLength: 64 }),

@@ -7,6 +7,7 @@ import type { WatchedCluster } from '@howdah/core/host-spec.ts'
 import type { Logger } from 'pino'
 import type { ClusterWatch } from '../dcs/cluster-watch.ts'
 import type { EventStore } from '../event-store.ts'
+import type { ClusterHearing } from '../sentinel/heartbeats.ts'
 import { makeWake, pause } from '../wake.ts'
 import { commandHaproxy } from './haproxy-runtime.ts'
 import { makeLeaderProbe } from './leader-probe.ts'
@@ -43,6 +44,7 @@ interface Needs {
   cluster: WatchedCluster
   gateway: Gateway
   watch: ClusterWatch
+  hearing: Pick<ClusterHearing, 'hold'>
   rootPath: string
   events: EventStore
   log: Logger
@@ -90,7 +92,13 @@ export function startLeaderSwitch(needs: Needs): LeaderSwitch {
       const candidate = watch.view()?.failover?.candidate
       const ended = hold.held()?.ended
       if (candidate !== undefined && ended !== undefined) probe.prepare(candidate, ended)
-      return holding
+      const report = await holding
+      if (report.held) {
+        // The leader's host waits for it, too.
+        needs.hearing.hold(gateway.id, true)
+        void ended?.then(() => needs.hearing.hold(gateway.id, false))
+      }
+      return report
     },
     async release() {
       const held = hold.held()

@@ -60,6 +60,8 @@ interface Holding extends Held {
   admitted?: Promise<Admission>
   /** Of the PAUSE that is wanted: an older one is not repeated. */
   pausing?: object
+  /** It was answered: it cannot come after a RESUME. */
+  paused?: boolean
   timer: NodeJS.Timeout
   end(): void
   releasing?: Promise<HoldReport>
@@ -120,36 +122,17 @@ export function startPoolerHold({ open, log, signal }: Needs): PoolerHold {
 
   async function letGo(ended: Holding, by: HoldReport['releasedBy']): Promise<HoldReport> {
     clearTimeout(ended.timer)
-    ended.admitted ??= resume()
-    const { waiting, atMs } = await ended.admitted
-    const nowMs = performance.now()
+    ended.admitted ??= admit(ended)
+    const admission = await ended.admitted
     holding = undefined
-    lastReport = {
-      ...HELD,
-      heldMs: Math.round(nowMs - ended.startedMs),
-      clients: waiting?.count ?? 0,
-      waitedMsMax: waiting === undefined ? 0 : Math.round(waiting.waitedMsMax + nowMs - atMs),
-      releasedBy: by,
-    }
+    lastReport = { ...reportOf(ended, admission), releasedBy: by }
     log.info(lastReport, 'clients released')
     ended.end()
     wake.wake()
     return lastReport
   }
 
-  async function resume(): Promise<Admission> {
-    const resuming = consoles.opened()?.resuming
-    const waiting = await resuming?.countWaiting().catch(() => undefined)
-    const atMs = performance.now()
-    await resuming?.resume().catch((error: unknown) => {
-      log.warn({ error: describeError(error) }, 'clients are not let go yet')
-      wake.wake()
-    })
-    // The one that paused may still wait for an answer, or its PAUSE come after this RESUME: both
-    // are opened anew, which gives another.
-    consoles.close()
-    return { waiting, atMs }
-  }
+  const admit = (mine: Holding) => resume(consoles, mine, wake, log)
 
   const pooler: Omit<PoolerHold, 'done'> = {
     async hold(fromLeader, pauseTimeoutMs, holdMsMax) {
@@ -168,12 +151,13 @@ export function startPoolerHold({ open, log, signal }: Needs): PoolerHold {
       if (holding !== undefined && holding.admitted === undefined) return
       const mine = holding ?? begin({ planned: false, fromLeader: undefined }, BRIDGE_MS_MAX)
       delete mine.admitted
+      delete mine.paused
       void pauseAll(consoles, mine, BRIDGE_MS_MAX)
     },
     async admit() {
       if (holding === undefined || holding.releasing !== undefined) return
       delete holding.pausing
-      holding.admitted ??= resume()
+      holding.admitted ??= admit(holding)
       await holding.admitted
     },
     release,
@@ -181,6 +165,40 @@ export function startPoolerHold({ open, log, signal }: Needs): PoolerHold {
     lastReport: () => lastReport,
   }
   return { ...pooler, done: lookAfter(pooler, consoles, wake, { log, signal }) }
+}
+
+/** Of one that ends now. */
+function reportOf({ startedMs }: Held, { waiting, atMs }: Admission): HoldReport {
+  const nowMs = performance.now()
+  return {
+    ...HELD,
+    heldMs: Math.round(nowMs - startedMs),
+    clients: waiting?.count ?? 0,
+    waitedMsMax: waiting === undefined ? 0 : Math.round(waiting.waitedMsMax + nowMs - atMs),
+  }
+}
+
+async function resume(
+  consoles: ConsoleKeeper,
+  mine: Holding,
+  wake: Wake,
+  log: Logger,
+): Promise<Admission> {
+  const resuming = consoles.opened()?.resuming
+  const waiting = await resuming?.countWaiting().catch(() => undefined)
+  const atMs = performance.now()
+  const resumed = await resuming?.resume().then(
+    () => true,
+    (error: unknown) => {
+      log.warn({ error: describeError(error) }, 'clients are not let go yet')
+      return false
+    },
+  )
+  // The one that paused may still wait for an answer, or its PAUSE come after this RESUME: both are
+  // opened anew, which gives another.
+  if (resumed !== true || mine.paused !== true) consoles.close()
+  if (resumed !== true) wake.wake()
+  return { waiting, atMs }
 }
 
 /** Why they are not held; undefined: all clients are. */
@@ -197,7 +215,10 @@ async function pauseAll(
     try {
       const { pausing } = await consoles.ready()
       if (isOver()) break
-      if (await pausing.pause(deadlineMs - performance.now())) return undefined
+      if (await pausing.pause(deadlineMs - performance.now())) {
+        mine.paused = true
+        return undefined
+      }
       return `a transaction did not end within ${timeoutMs} ms`
     } catch (error) {
       if (isOver()) break

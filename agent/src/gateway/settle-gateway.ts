@@ -56,7 +56,8 @@ export function wantedOf(view: ClusterView | undefined, silentMs: number): Wante
  */
 export function makeSettler(needs: Needs): { settle(): Promise<boolean> } {
   const { servers, watch, hold, haproxy } = needs
-  const { announce, point, leave, isInForce, pointsTo } = makePointer(needs)
+  const pointer = makePointer(needs)
+  const { point, leave, isInForce, pointsTo } = pointer
   const changes = makeChanges(needs)
   let readersLeft: string | undefined
 
@@ -65,42 +66,16 @@ export function makeSettler(needs: Needs): { settle(): Promise<boolean> } {
     const wanted = wantedNow()
     return wanted.kind === 'leader' && wanted.name === name
   }
+  const becomesLeader = makeHeir(needs, pointer, wantedNow)
 
   async function leaveNow(gone: string): Promise<void> {
     await leave(gone)
     changes.lost()
   }
 
-  /**
-   * The clients of a planned hold may go as far as a login at the heir, before it writes: a login
-   * takes longer than the rest of a promotion. Not where nobody planned it: who was being logged in
-   * when a leader died has failed, and until a login succeeds the pooler refuses whoever it does
-   * not hold. And not at one that has something to replay: a query that waits could be in its way.
-   */
-  async function prepare(heir: string): Promise<boolean> {
-    const held = hold.held()
-    if (held?.planned !== true || held.fromLeader === heir) return false
-    if (!(await announce(heir))) return false
-    await hold.admit()
-    return true
-  }
-
   async function follow(leader: string): Promise<boolean> {
     if (pointsTo() !== leader) {
-      let announced = false
-      // A dcs that is silent for a while does not say that there is another one.
-      const isRight = () => isWanted(leader) || (announced && wantedNow().kind === 'unknown')
-      const onCaughtUp = async () => {
-        announced = await prepare(leader)
-      }
-      if (!(await needs.becomesWritable(leader, isRight, onCaughtUp))) {
-        // Its logins wait for what does not come about any more. Still right: this agent ends.
-        if (announced && !isRight()) {
-          hold.bridge()
-          await leave(leader)
-        }
-        return false
-      }
+      if (!(await becomesLeader(leader))) return false
       await point(leader)
     } else if (!(await isInForce(leader))) {
       // Its checks say otherwise: one that cannot reach the dcs steps down long before its lease
@@ -143,6 +118,49 @@ export function makeSettler(needs: Needs): { settle(): Promise<boolean> } {
       if (!(await isInForce(undefined))) await point(undefined)
       return false
     },
+  }
+}
+
+/** Waits until the instance that shall lead does; false when it is not to any more. */
+function makeHeir(
+  needs: Pick<Needs, 'hold' | 'becomesWritable'>,
+  { announce, leave }: ReturnType<typeof makePointer>,
+  wantedNow: () => Wanted,
+) {
+  const { hold } = needs
+
+  /**
+   * The clients of a planned hold may go as far as a login at the heir, before it writes: a login
+   * takes longer than the rest of a promotion. Not where nobody planned it: who was being logged in
+   * when a leader died has failed, and until a login succeeds the pooler refuses whoever it does
+   * not hold. And not at one that has something to replay: a query that waits could be in its way.
+   */
+  async function prepare(heir: string): Promise<boolean> {
+    const held = hold.held()
+    if (held?.planned !== true || held.fromLeader === heir) return false
+    if (!(await announce(heir))) return false
+    await hold.admit()
+    return true
+  }
+
+  return async (heir: string): Promise<boolean> => {
+    let announced = false
+    const isRight = () => {
+      const wanted = wantedNow()
+      // A dcs that is silent for a while does not say that there is another one.
+      if (wanted.kind === 'unknown') return announced
+      return wanted.kind === 'leader' && wanted.name === heir
+    }
+    const onCaughtUp = async () => {
+      announced = await prepare(heir)
+    }
+    if (await needs.becomesWritable(heir, isRight, onCaughtUp)) return true
+    // Its logins wait for what does not come about any more. Still right: this agent ends.
+    if (announced && !isRight()) {
+      hold.bridge()
+      await leave(heir)
+    }
+    return false
   }
 }
 

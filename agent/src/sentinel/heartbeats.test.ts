@@ -21,11 +21,15 @@ const stop = new AbortController()
 const socket = createSocket('udp4')
 const heard: Record<string, number>[] = []
 const heardGivenUp: (string | undefined)[] = []
+const heardHeld: string[][] = []
 let heartbeats: Heartbeats
 let hearing: ClusterHearing
 let sequence = 0
 
-function beat(silent: Record<string, number>, said: { gaveUp?: string } = {}): void {
+function beat(
+  silent: Record<string, number>,
+  said: { gaveUp?: string; held?: string[] } = {},
+): void {
   sequence += 1
   const datagram = encodeBeat(KEY, { cluster: 'clu_h', from: 'other', sequence, silent, ...said })
   socket.send(datagram, HEARTBEAT_PORT, OWN)
@@ -37,6 +41,7 @@ before(async () => {
     if (decoded === undefined) return
     heard.push(decoded.silent)
     heardGivenUp.push(decoded.gaveUp)
+    heardHeld.push(decoded.held ?? [])
   })
   await new Promise<void>((resolve) => socket.bind(HEARTBEAT_PORT, OTHER, resolve))
   heartbeats = startHeartbeats('own', pino({ level: 'silent' }), stop.signal)
@@ -116,6 +121,34 @@ test('the word that a claim was given up goes both ways, and is taken back', asy
     () => hearing.gaveUp('other'),
     (claim) => claim === undefined,
   )
+})
+
+test('clients are held once all gateways are heard to hold theirs, from then on', async () => {
+  const seen = { held: false }
+  const awaiting = hearing.awaitHeld(['gwy_own', 'gwy_other'], stop.signal).then(() => {
+    seen.held = true
+  })
+  hearing.hold('gwy_own', true)
+  await until(
+    'our word',
+    () => heardHeld.at(-1),
+    (last) => last?.includes('gwy_own') === true,
+  )
+  await hear({}, (ms) => ms < 1000)
+  assert.equal(seen.held, false)
+  beat({}, { held: ['gwy_other'] })
+  await awaiting
+  hearing.hold('gwy_own', false)
+  await until(
+    'our word to end',
+    () => heardHeld.at(-1),
+    (last) => last?.length === 0,
+  )
+  // What was said before does not count.
+  const ending = new AbortController()
+  const again = hearing.awaitHeld(['gwy_other'], ending.signal)
+  ending.abort(new Error('over'))
+  await assert.rejects(again, /over/)
 })
 
 test('a host that only answers is silent again when it answers no more', async () => {

@@ -33,6 +33,8 @@ const Beat = Type.Object({
   silent: Type.Record(Type.String(), Type.Integer({ minimum: 0 })),
   /** The claim to lead (its revision in the dcs) that an instance of the sender has given up. */
   gaveUp: Type.Optional(Type.String({ pattern: '^[0-9]{1,20}$' })),
+  /** Gateways of the sender that hold their clients for a planned change. */
+  held: Type.Optional(Type.Array(Type.String({ maxLength: 64 }), { maxItems: 10 })),
 })
 type Beat = Type.Static<typeof Beat>
 const beatParser = Compile(Beat)
@@ -81,6 +83,12 @@ export interface ClusterHearing {
   giveUp(claim: string | undefined): void
   /** What the host said of that with its last beat; undefined when that is stale, too. */
   gaveUp(hostId: string): string | undefined
+  /** Said with each beat, and at once when it begins. */
+  hold(gatewayId: string, held: boolean): void
+  /**
+   * All of them hold their clients, as their hosts say from now on. Rejects when `signal` aborts.
+   */
+  awaitHeld(gatewayIds: readonly string[], signal: AbortSignal): Promise<void>
   /** How many of the other hosts are heard. */
   heardCount(): number
   otherCount: number
@@ -100,6 +108,11 @@ interface Member {
   /** By host: when it last gave another sign of life than a beat. */
   aliveMs: Map<string, number>
   givenUp: string | undefined
+  /** Gateways of this host. */
+  held: Set<string>
+  /** Called with what any host says that it holds. */
+  listeners: Set<(gatewayIds: readonly string[]) => void>
+  beatNow: () => void
   startedMs: number
 }
 
@@ -115,6 +128,10 @@ export interface Heartbeats {
 export function startHeartbeats(hostId: string, log: Logger, signal: AbortSignal): Heartbeats {
   const members = new Map<string, Member>()
   let sequence = Date.now() * 1000
+  let open: Socket | undefined
+  const onSocket = (socket: Socket | undefined) => {
+    open = socket
+  }
 
   function receive(datagram: Buffer): void {
     const beat = decodeBeat((id) => members.get(id)?.cluster.heartbeatKey, datagram)
@@ -125,6 +142,7 @@ export function startHeartbeats(hostId: string, log: Logger, signal: AbortSignal
     const { sequence: sequenceOfPeer, silent, gaveUp } = beat
     const heardMs = performance.now()
     member.peers.set(beat.from, { heardMs, sequence: sequenceOfPeer, silent, gaveUp })
+    for (const listener of member.listeners) listener(beat.held ?? [])
   }
 
   function send(socket: Socket): void {
@@ -137,7 +155,8 @@ export function startHeartbeats(hostId: string, log: Logger, signal: AbortSignal
       }
       const { cluster, givenUp } = member
       const gaveUp = givenUp === undefined ? {} : { gaveUp: givenUp }
-      const beat = { cluster: cluster.id, from: hostId, sequence, silent, ...gaveUp }
+      const held = member.held.size === 0 ? {} : { held: [...member.held] }
+      const beat = { cluster: cluster.id, from: hostId, sequence, silent, ...gaveUp, ...held }
       const datagram = encodeBeat(cluster.heartbeatKey, beat)
       // A peer that is away answers with an ICMP error or with nothing: both only mean silence.
       for (const { address } of member.others) {
@@ -151,10 +170,9 @@ export function startHeartbeats(hostId: string, log: Logger, signal: AbortSignal
 
   return {
     join(cluster) {
-      const others = cluster.peers.filter((peer) => peer.hostId !== hostId)
-      const startedMs = performance.now()
-      const empty = { peers: new Map(), aliveMs: new Map(), givenUp: undefined }
-      const member: Member = { cluster, others, ...empty, startedMs }
+      const member = makeMember(cluster, hostId, () => {
+        if (open !== undefined) send(open)
+      })
       members.set(cluster.id, member)
       return hearingOf(member, hostId)
     },
@@ -165,7 +183,21 @@ export function startHeartbeats(hostId: string, log: Logger, signal: AbortSignal
           .filter((peer) => silentMsOf(member, peer.hostId) > UNHEARD_MS)
           .map((peer) => ({ cluster: member.cluster.id, host: peer.hostId })),
       ),
-    done: beatForever(ownAddress, receive, send, log, signal),
+    done: beatForever(ownAddress, { receive, send, onSocket }, log, signal),
+  }
+}
+
+function makeMember(cluster: WatchedCluster, hostId: string, beatNow: () => void): Member {
+  return {
+    cluster,
+    others: cluster.peers.filter((peer) => peer.hostId !== hostId),
+    peers: new Map(),
+    aliveMs: new Map(),
+    givenUp: undefined,
+    held: new Set(),
+    listeners: new Set(),
+    beatNow,
+    startedMs: performance.now(),
   }
 }
 
@@ -200,6 +232,31 @@ function hearingOf(member: Member, ownId: string): ClusterHearing {
       member.givenUp = claim
     },
     gaveUp: (hostId) => (isFresh(hostId) ? member.peers.get(hostId)?.gaveUp : undefined),
+    hold(gatewayId, held) {
+      if (held) member.held.add(gatewayId)
+      else member.held.delete(gatewayId)
+      if (!held) return
+      for (const listener of member.listeners) listener([gatewayId])
+      member.beatNow()
+    },
+    awaitHeld(gatewayIds, signal) {
+      const missing = new Set(gatewayIds.filter((id) => !member.held.has(id)))
+      return new Promise((resolve, reject) => {
+        const end = () => member.listeners.delete(listener)
+        const listener = (held: readonly string[]) => {
+          for (const id of held) missing.delete(id)
+          if (missing.size > 0) return
+          end()
+          resolve()
+        }
+        member.listeners.add(listener)
+        signal.addEventListener('abort', () => {
+          end()
+          reject(signal.reason)
+        })
+        listener([])
+      })
+    },
     heardCount: () => member.others.filter((peer) => isFresh(peer.hostId)).length,
     othersSilentMs: (hostId) =>
       member.others
@@ -208,10 +265,16 @@ function hearingOf(member: Member, ownId: string): ClusterHearing {
   }
 }
 
+interface Beating {
+  receive(datagram: Buffer): void
+  send(socket: Socket): void
+  /** The one to send over, from now on. */
+  onSocket(socket: Socket | undefined): void
+}
+
 async function beatForever(
   ownAddress: () => string | undefined,
-  receive: (datagram: Buffer) => void,
-  send: (socket: Socket) => void,
+  { receive, send, onSocket }: Beating,
   log: Logger,
   signal: AbortSignal,
 ): Promise<void> {
@@ -232,10 +295,12 @@ async function beatForever(
     socket.on('error', () => {
       broken = true
     })
+    onSocket(socket)
     while (!signal.aborted && !broken && ownAddress() === address) {
       send(socket)
       await pause(BEAT_MS, signal)
     }
+    onSocket(undefined)
     socket.close()
   }
 }

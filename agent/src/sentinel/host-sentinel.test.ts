@@ -54,6 +54,8 @@ async function taken(change: Partial<typeof SEEN>): Promise<string> {
       noteAlive: () => undefined,
       giveUp: () => undefined,
       gaveUp: () => seen.gaveUp,
+      hold: () => undefined,
+      awaitHeld: async () => undefined,
       heardCount: () => 2,
       otherCount: 2,
     },

@@ -60,6 +60,8 @@ test('a leader that dies again while its loss is told is noticed again', async (
       noteAlive: () => undefined,
       giveUp: () => undefined,
       gaveUp: () => undefined,
+      hold: () => undefined,
+      awaitHeld: async () => undefined,
       heardCount: () => 0,
       otherCount: 0,
     },

@@ -1,7 +1,10 @@
 // Owns a switchover as far as the leader's Patroni does it: begun, up to where it would stop
-// PostgreSQL and asks (leaving.ts), and ended: let go, or kept. What Patroni answers is remembered
-// in between; when this agent dies there, Patroni hears no answer, and stays.
+// PostgreSQL and asks (leaving.ts), and ended: let go, or kept. It is let go as soon as the
+// gateways are heard to hold their clients, as the way over the control plane takes ten times as
+// long while they wait. What Patroni answers is remembered in between; when this agent dies there,
+// Patroni hears no answer, and stays.
 import type { TaskAction } from '@howdah/core/protocol.ts'
+import type { ClusterGuard } from '../cluster-guard.ts'
 import type { Leaving } from '../leaving.ts'
 import { callPatroni, type PatroniAnswer } from './call-patroni.ts'
 import { TaskError } from './task-error.ts'
@@ -21,17 +24,36 @@ export type Begun =
 
 export interface Switchovers {
   begin(action: BeginAction, signal: AbortSignal): Promise<Begun>
-  /** Patroni's answer; at once where it stays. Throws `refused` when nothing waits here. */
+  /**
+   * Patroni's answer; at once where it stays. Throws `refused` when it is too late for that: it has
+   * gone, or stays already.
+   */
   end(instance: string, goes: boolean): Promise<PatroniAnswer | undefined>
 }
 
-export function makeSwitchovers(leaving: Leaving): Switchovers {
-  const underWay = new Map<string, Promise<PatroniAnswer>>()
+interface UnderWay {
+  answer: Promise<PatroniAnswer>
+  gone: boolean
+}
+
+export function makeSwitchovers(
+  leaving: Leaving,
+  guard: Pick<ClusterGuard, 'awaitHeld'>,
+): Switchovers {
+  const underWay = new Map<string, UnderWay>()
+
+  function answer(instance: string, goes: boolean): boolean {
+    const mine = underWay.get(instance)
+    if (mine === undefined || !leaving.answer(instance, goes)) return false
+    mine.gone = goes
+    return true
+  }
+
   return {
-    async begin({ instance, patroni, candidate }, signal) {
+    async begin({ clusterId, gateways, instance, patroni, candidate }, signal) {
       // Of an operation that began anew: its withdrawal must not meet the next request.
-      leaving.answer(instance, false)
-      await underWay.get(instance)?.catch(() => undefined)
+      answer(instance, false)
+      await underWay.get(instance)?.answer.catch(() => undefined)
       if (!(await leaving.asks(instance, signal))) return { begun: 'asks-nobody' }
       const given = new AbortController()
       const asked = leaving.expect(instance, AbortSignal.any([signal, given.signal]))
@@ -42,30 +64,35 @@ export function makeSwitchovers(leaving: Leaving): Switchovers {
         path: '/switchover',
         body: { leader: instance, candidate },
       } as const
-      const answer = callPatroni(request, {
-        timeoutMs: PATRONI_TIMEOUT_MS,
-        signal: AbortSignal.timeout(PATRONI_TIMEOUT_MS),
-      })
-      underWay.set(instance, answer)
+      const over = AbortSignal.timeout(PATRONI_TIMEOUT_MS)
+      const said = callPatroni(request, { timeoutMs: PATRONI_TIMEOUT_MS, signal: over })
+      const mine = { answer: said, gone: false }
+      underWay.set(instance, mine)
       const forget = () => {
-        if (underWay.get(instance) === answer) underWay.delete(instance)
+        if (underWay.get(instance) === mine) underWay.delete(instance)
       }
-      void answer.then(forget, forget)
+      void said.then(forget, forget)
       try {
         const begun = asked.then(() => ({ begun: 'asks' }) as const)
-        const refused = answer.then((said) => ({ begun: 'refused', ...said }) as const)
-        return await Promise.race([begun, refused])
+        const refused = said.then((reply) => ({ begun: 'refused', ...reply }) as const)
+        const found = await Promise.race([begun, refused])
+        if (found.begun === 'asks') {
+          const held = guard.awaitHeld(clusterId, gateways, over)
+          const go = () => underWay.get(instance) === mine && answer(instance, true)
+          void held.then(go).catch(() => undefined)
+        }
+        return found
       } finally {
         asked.catch(() => undefined)
         given.abort()
       }
     },
     async end(instance, goes) {
-      const answer = underWay.get(instance)
-      if (answer === undefined || !leaving.answer(instance, goes)) {
-        throw new TaskError('refused', `${instance} does not wait to be let go any more`)
+      const mine = underWay.get(instance)
+      if (mine !== undefined && (answer(instance, goes) || (goes && mine.gone))) {
+        return goes ? await mine.answer : undefined
       }
-      return goes ? await answer : undefined
+      throw new TaskError('refused', `${instance} does not wait to be let go any more`)
     },
   }
 }

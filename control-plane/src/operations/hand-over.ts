@@ -141,7 +141,7 @@ export async function handOver(
     await drain(step, from, true)
     await shortenShutdown(step)
     try {
-      await switchLeader(step, leader, to, () => holdGateways(step, gateways))
+      await switchLeader(step, leader, to, await heardOf(step, gateways))
     } catch (error) {
       await releaseGateways(step, gateways)
       throw error
@@ -199,7 +199,10 @@ export async function holdGateways(
   step: StepContext,
   gateways: readonly GatewayRow[],
 ): Promise<void> {
-  const asked = await heardOf(step, gateways)
+  await holdThese(step, await heardOf(step, gateways))
+}
+
+async function holdThese(step: StepContext, asked: readonly GatewayRow[]): Promise<void> {
   // All of them, whatever one says: a hold that comes after its release would not be ended.
   const results = await Promise.allSettled(
     asked.map((gateway) =>
@@ -313,8 +316,9 @@ async function letPatroniGo(
   step: StepContext,
   leader: Leader,
   to: string,
-  hold: () => Promise<void>,
+  gateways: readonly GatewayRow[],
 ): Promise<TaskAction | undefined> {
+  const hold = () => holdThese(step, gateways)
   const secrets = await readSecrets(step.database, step.sealer, step.clusterId)
   const patroni: PatroniAccess = {
     address: leader.host.address,
@@ -325,7 +329,14 @@ async function letPatroniGo(
   }
   const instance = leader.instance.name
   const request = { hostId: leader.host.id, operationId: step.operationId }
-  const begin = { kind: 'begin-switchover', patroni, instance, candidate: to } as const
+  const begin = {
+    kind: 'begin-switchover' as const,
+    clusterId: step.clusterId,
+    gateways: gateways.map(({ id }) => id),
+    patroni,
+    instance,
+    candidate: to,
+  }
   const begun: Begun =
     leader.host.facts?.beginsSwitchovers === true
       ? await runTask(step, { ...request, timeoutMs: NEW_LEADER_TIMEOUT_MS, action: begin })
@@ -355,9 +366,9 @@ async function switchLeader(
   step: StepContext,
   leader: Leader,
   to: string,
-  hold: () => Promise<void>,
+  gateways: readonly GatewayRow[],
 ): Promise<void> {
-  const action = await letPatroniGo(step, leader, to, hold)
+  const action = await letPatroniGo(step, leader, to, gateways)
   // Patroni answers when it is over, looking once a second; we look ourselves meanwhile.
   let refusal: string | undefined
   const learn = (result: TaskResult) => {

@@ -57,24 +57,9 @@ function haproxyServers(cluster: RenderCluster): string[] {
   })
 }
 
-export function renderHaproxy(cluster: RenderCluster, gateway: RenderGateway): string {
+function haproxyDefaults(gateway: RenderGateway): string[] {
   const { root } = gateway.host.facts
   const config = `${root}/${HOST_LAYOUT.config}/${gateway.id}`
-  const bind = (port: number) => authority(gateway.host.address, port)
-  const servers = haproxyServers(cluster)
-  const frontend = (name: string, port: number, wait: string, isThere: string) => [
-    `frontend ${name}`,
-    `  bind ${bind(port)}`,
-    `  tcp-request inspect-delay ${INSPECT_MS}ms`,
-    `  tcp-request content lua.${wait}`,
-    `  tcp-request content reject unless ${isThere}`,
-  ]
-  const check = (path: string, whenDown: string) => [
-    '  option httpchk',
-    `  http-check send meth OPTIONS uri ${path}`,
-    '  http-check expect status 200',
-    `  default-server check-ssl verify required ca-file ${config}/ca.crt inter 1s ${whenDown}`,
-  ]
   return [
     'global',
     `  stats socket ${root}/${HOST_LAYOUT.run}/${gateway.id}.sock mode 600 level admin`,
@@ -94,6 +79,29 @@ export function renderHaproxy(cluster: RenderCluster, gateway: RenderGateway): s
     '  timeout server 24h',
     '  option clitcpka',
     '  option srvtcpka',
+  ]
+}
+
+export function renderHaproxy(cluster: RenderCluster, gateway: RenderGateway): string {
+  const { root } = gateway.host.facts
+  const config = `${root}/${HOST_LAYOUT.config}/${gateway.id}`
+  const bind = (port: number) => authority(gateway.host.address, port)
+  const servers = haproxyServers(cluster)
+  const frontend = (name: string, port: number, wait: string, isThere: string) => [
+    `frontend ${name}`,
+    `  bind ${bind(port)}`,
+    `  tcp-request inspect-delay ${INSPECT_MS}ms`,
+    `  tcp-request content lua.${wait}`,
+    `  tcp-request content reject unless ${isThere}`,
+  ]
+  const check = (path: string, whenDown: string) => [
+    '  option httpchk',
+    `  http-check send meth OPTIONS uri ${path}`,
+    '  http-check expect status 200',
+    `  default-server check-ssl verify required ca-file ${config}/ca.crt inter 1s ${whenDown}`,
+  ]
+  return [
+    ...haproxyDefaults(gateway),
     'listen stats',
     '  mode http',
     `  bind ${bind(gateway.ports.stats)} ssl crt ${config}/gateway.pem`,

@@ -167,9 +167,9 @@ def polling(self, seconds):
 postgresql = Postgresql.__new__(Postgresql)
 postgresql._data_dir = sys.argv[1]
 postgresql.is_running = lambda: MagicMock(send_signal=receive)
-wait = Postgresql._wait_promote.__closure__
-made = [cell for cell in wait if callable(cell.cell_contents) and cell.cell_contents.__name__ == '_wait_promote']
-made[0].cell_contents = polling
+for cell in Postgresql._wait_promote.__closure__:
+    if getattr(cell.cell_contents, '__name__', '') == '_wait_promote':
+        cell.cell_contents = polling
 print(postgresql._wait_promote(10), sent)
 time.sleep(0.1)
 print(sent)

@@ -32,8 +32,8 @@
 // ask_before_leaving: a switchover's clients are held by the gateways, and Patroni checks its
 // candidate and itself before it stops PostgreSQL, which is a third of what clients would wait for.
 // Here it asks this host's agent once its checks are done and its checkpoint is written
-// (agent/src/leaving.ts): clients are held when it has asked, and it goes when they are. Where no agent is it goes; where one was a moment
-// ago it stays, as that one may have begun the change.
+// (agent/src/leaving.ts): clients are held when it has asked, and it goes when they are. Where no
+// agent is it goes; where one was a moment ago it stays, as that one may have begun the change.
 //
 // wake_for_promotion: a replica whose leader has gone looks for WAL, and in the moment when it sees
 // that its connection has failed it may overlook that it is to be promoted: it does so when it

@@ -144,12 +144,13 @@ def ask_before_leaving():
     import threading
     import time
     from patroni.ha import Ha
+    from patroni.postgresql import Postgresql
 
     path = os.environ.get('HOWDAH_LEAVING')
     if path is None:
         return
     answer_s, retry_s, remembered_s = 10, 1, 30
-    made, demote = Ha.__init__, Ha.demote
+    made, demote, checkpoint = Ha.__init__, Ha.demote, Postgresql.checkpoint
 
     class Agent:
         def __init__(self, name):
@@ -190,19 +191,60 @@ def ask_before_leaving():
         self.howdah_agent = Agent(self.state_handler.name)
 
     def asking(self, mode):
-        if mode == 'graceful' and not self.howdah_agent.lets_go():
+        if mode != 'graceful':
+            return demote(self, mode)
+        postgresql = self.state_handler
+        postgresql.checkpoint()
+        if not self.howdah_agent.lets_go():
             sys.stderr.write('howdah: stays the leader: nobody holds the clients\n')
             self.dcs.manual_failover('', '')
             return None
-        return demote(self, mode)
+        postgresql.howdah_has_checkpoint = True
+        try:
+            return demote(self, mode)
+        finally:
+            postgresql.howdah_has_checkpoint = False
 
-    Ha.__init__, Ha.demote = __init__, asking
+    def unless_written(self, *args, **kwargs):
+        if getattr(self, 'howdah_has_checkpoint', False):
+            return None
+        return checkpoint(self, *args, **kwargs)
+
+    Ha.__init__, Ha.demote, Postgresql.checkpoint = __init__, asking, unless_written
+
+
+def wake_for_promotion():
+    import os
+    import signal
+    import threading
+    import time
+    from patroni.postgresql import Postgresql
+
+    retry_s, enough_s = 0.01, 5
+    made = Postgresql._wait_promote
+
+    def wake(self):
+        request = os.path.join(self.data_dir, 'promote')
+        postmaster = self.is_running()
+        stop = time.monotonic() + enough_s
+        while postmaster and time.monotonic() < stop:
+            time.sleep(retry_s)
+            # PostgreSQL removes it when it has noticed.
+            if not os.path.exists(request):
+                return
+            postmaster.send_signal(signal.SIGUSR1)
+
+    def _wait_promote(self, wait_seconds):
+        threading.Thread(target=wake, args=(self,), daemon=True).start()
+        return made(self, wait_seconds)
+
+    Postgresql._wait_promote = _wait_promote
 
 
 # The helper process that starts a postmaster needs none of this, nor the time to load it.
 if not any('multiprocessing' in word for word in getattr(sys, 'orig_argv', [])):
     for patch in (plain_tls, compare_before_leading, send_at_once, ask_shortly, take_spare,
-                  look_sooner, ask_before_leaving):
+                  look_sooner, ask_before_leaving, wake_for_promotion):
         try:
             patch()
         except Exception as error:
