@@ -1,5 +1,5 @@
 // Owns the directory tree of the host and who owns what in it. Two worlds: `agent`, `services`,
-// `config` and `tasks` belong to the agent, so that no service can plant a link that the agent
+// `config`, `tasks` and `agent-run` belong to the agent, so that no service can plant a link that the agent
 // would follow as root; `data`, `run` and `log` belong to the service user, and the agent changes
 // things below them only through child processes that have dropped to that user.
 import { chmod, lchown, lstat, mkdir, realpath } from 'node:fs/promises'
@@ -61,6 +61,7 @@ export async function openHostRoot(configured: string, serviceUserName: string):
   await makeTop(join(path, HOST_LAYOUT.services), agentUser, 0o755)
   await makeTop(join(path, HOST_LAYOUT.config), agentUser, 0o755)
   await makeTop(join(path, HOST_LAYOUT.tasks), agentUser, 0o755)
+  await makeTop(join(path, HOST_LAYOUT.agentRun), agentUser, 0o755)
   for (const top of SERVICE_TOPS) await makeTop(join(path, top), serviceUser, 0o700)
   return root
 }

@@ -16,7 +16,7 @@ const never = new AbortController().signal
 
 async function start(t: TestContext) {
   const path = await mkdtemp('/tmp/hwd-')
-  await mkdir(join(path, HOST_LAYOUT.tasks))
+  await mkdir(join(path, HOST_LAYOUT.agentRun))
   const root = { path, dropTo: undefined } as HostRoot
   const leaving = await openLeaving(root, pino({ level: 'silent' }))
   t.after(async () => {

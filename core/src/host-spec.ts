@@ -203,7 +203,9 @@ export const HOST_LAYOUT = {
   log: 'log',
   /** Files that programs of tasks read while they run; made and removed by the agent. */
   tasks: 'tasks',
+  /** The agent's own sockets that services connect to. */
+  agentRun: 'agent-run',
 } as const
 
-/** Where Patronis ask the agent whether they may go: in a directory that no service can change. */
-export const LEAVING_SOCKET = `${HOST_LAYOUT.tasks}/leaving.sock`
+/** Where Patronis ask the agent whether they may go. */
+export const LEAVING_SOCKET = `${HOST_LAYOUT.agentRun}/leaving.sock`

@@ -190,6 +190,17 @@ test('a switchover fails no transaction, and says what it cost', async () => {
   await ready()
 })
 
+test('a control plane that dies in a switchover fails no transaction either', async () => {
+  for (const point of ['switch-leader/asked', 'switch-leader/held']) {
+    const before = leaderOf(await settled())
+    await arm(platform, point)
+    const operation = await underLoad(async () => finish(await act('switchover')))
+    assert.equal(existsSync(platform.faultFile), false, `${point} was not reached`)
+    assert.notEqual(leaderOf(await shown()), before)
+  }
+  await ready()
+})
+
 test('a login of the pooler waits until its instance writes, whatever a role sets', async () => {
   const { instances } = await settled()
   const heir = instances.find(({ role }) => role === 'sync-replica')

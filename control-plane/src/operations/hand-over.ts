@@ -351,6 +351,7 @@ async function letPatroniGo(
     if (refusal !== undefined) throw new HowdahError('agent-refused', refusal)
     return undefined
   }
+  step.faults.at('switch-leader/asked')
   try {
     await hold()
   } catch (error) {
@@ -359,6 +360,7 @@ async function letPatroniGo(
     await askAgent(step, { ...request, timeoutMs: PAUSE_TIMEOUT_MS, action }).catch(() => undefined)
     throw error
   }
+  step.faults.at('switch-leader/held')
   return { kind: 'end-switchover', instance, goes: true }
 }
 
