@@ -1,7 +1,7 @@
 // Owns the directory tree of the host and who owns what in it. Two worlds: `agent`, `services`,
-// `config`, `tasks` and `agent-run` belong to the agent, so that no service can plant a link that the agent
-// would follow as root; `data`, `run` and `log` belong to the service user, and the agent changes
-// things below them only through child processes that have dropped to that user.
+// `config`, `tasks` and `agent-run` belong to the agent, so that no service can plant a link that
+// the agent would follow as root; `data`, `run` and `log` belong to the service user, and the agent
+// changes things below them only through child processes that have dropped to that user.
 import { chmod, lchown, lstat, mkdir, realpath } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { dirname, join, sep } from 'node:path'
