@@ -194,7 +194,7 @@ test('a control plane that dies in a switchover fails no transaction either', as
   for (const point of ['switch-leader/asked', 'switch-leader/held']) {
     const before = leaderOf(await settled())
     await arm(platform, point)
-    const operation = await underLoad(async () => finish(await act('switchover')))
+    await underLoad(async () => finish(await act('switchover')))
     assert.equal(existsSync(platform.faultFile), false, `${point} was not reached`)
     assert.notEqual(leaderOf(await shown()), before)
   }
