@@ -95,6 +95,13 @@ const letGo = (pooler: FakePooler) =>
     4000,
   )
 
+const paused = (pooler: FakePooler) =>
+  until(
+    'a PAUSE',
+    () => pooler,
+    ({ paused }) => paused,
+  )
+
 test('what an agent before us held is let go, however often the pooler refuses', async (t) => {
   const { pooler } = await start(t, { paused: true, refuseOpen: 3, refuseResume: 2 })
   await letGo(pooler)
@@ -150,11 +157,7 @@ test('a hold ends when its time is up, and when the agent stops', async (t) => {
 test('while nobody leads clients wait, also for transactions, until one does', async (t) => {
   const { pooler, hold } = await start(t, { busy: true })
   hold.bridge()
-  await until(
-    'a PAUSE',
-    () => pooler,
-    ({ paused }) => paused,
-  )
+  await paused(pooler)
   assert.equal(hold.held()?.planned, false)
   assert.match((await hold.hold('a', 1000, 15_000)).reason, /nobody leads now/)
   await hold.release('new-leader')
@@ -174,11 +177,7 @@ test('who is admitted may connect, is still held, and held again if need be', as
   await hold.admit()
   assert.deepEqual([pooler.paused, hold.held()?.fromLeader], [false, 'a'])
   hold.bridge()
-  await until(
-    'a PAUSE',
-    () => pooler,
-    ({ paused }) => paused,
-  )
+  await paused(pooler)
   assert.equal(hold.held()?.planned, true)
   await hold.admit()
   const report = await hold.release('new-leader')
@@ -189,11 +188,7 @@ test('who is admitted may connect, is still held, and held again if need be', as
 test('a PAUSE that was not answered is not repeated for those that are admitted', async (t) => {
   const { pooler, hold } = await start(t, { busy: true })
   hold.bridge()
-  await until(
-    'a PAUSE',
-    () => pooler,
-    ({ paused }) => paused,
-  )
+  await paused(pooler)
   await hold.admit()
   assert.equal(pooler.paused, false)
   const pauses = () => pooler.said.filter((said) => said === 'pause').length

@@ -1,5 +1,6 @@
 // Owns the planned change of leader, shared by switchover, rolling restart and scaling: preflight,
-// hold the clients, have Patroni switch, see the new leader write, let go. The agents at the
+// have Patroni begin, hold the clients when it asks, let it go, see the new leader write, let them
+// go. The agents at the
 // gateways let go by themselves when the new leader writes, or when time is up: a control plane
 // that dies here holds nobody.
 import { describeError, HowdahError } from '@howdah/core/errors.ts'
