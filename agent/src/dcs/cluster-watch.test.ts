@@ -183,3 +183,12 @@ test('hosts begin with different members of the dcs, and each has all of them', 
   assert.deepEqual(firsts, [endpoints[0], endpoints[1], endpoints[2], endpoints[0], endpoints[0]])
   for (const order of orders) assert.deepEqual([...order].sort(), [...endpoints].sort())
 })
+
+test('a host with a member of the dcs begins with its own', () => {
+  const endpoints = ['https://10.0.0.3:2379', 'https://10.0.0.1:2379', 'https://10.0.0.2:2379']
+  const peers = [1, 2, 3, 4].map((host) => ({ hostId: `host-${host}`, address: `10.0.0.${host}` }))
+  const firsts = peers.map(({ hostId }) => {
+    return spreadEndpoints({ ...watched(endpoints), peers }, hostId).dcs.endpoints[0]
+  })
+  assert.deepEqual(firsts, [endpoints[1], endpoints[2], endpoints[0], endpoints[0]])
+})

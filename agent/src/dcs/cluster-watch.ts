@@ -15,6 +15,8 @@ const REREAD_MS = 1000
 const STREAM_RETRY_MS = 200
 /** The member of a host that vanished must be left before its silence is judged, after 1 to 3 s. */
 const CALL_TIMEOUT_MS = 1000
+/** A member answers in a few milliseconds, unless there is nobody to decide. */
+const HEDGE_MS = 200
 /** Then the log tells; the next read begins anew. */
 const GIVE_UP_MS = 4000
 /** So ends a watch that etcd does not grant, for one: in a stream that it leaves open. */
@@ -77,13 +79,19 @@ const EMPTY: ClusterView = {
 }
 
 /**
- * Each host of a cluster begins with another member of the dcs: the loss of one is then not felt by
- * all at the same moment, which may be that of a failover.
+ * Each host of a cluster begins with its own member of the dcs, or else with another than its
+ * neighbours: the loss of one is then not felt by all at the same moment, which may be that of a
+ * failover.
  */
 export function spreadEndpoints(cluster: WatchedCluster, hostId: string): WatchedCluster {
   const { endpoints } = cluster.dcs
-  const place = cluster.peers.findIndex((peer) => peer.hostId === hostId)
-  const first = Math.max(place, 0) % endpoints.length
+  const place = Math.max(
+    cluster.peers.findIndex((peer) => peer.hostId === hostId),
+    0,
+  )
+  const { address } = cluster.peers[place] ?? {}
+  const own = endpoints.findIndex((url) => URL.parse(url)?.hostname === address)
+  const first = own === -1 ? place % endpoints.length : own
   const spread = [...endpoints.slice(first), ...endpoints.slice(0, first)]
   return { ...cluster, dcs: { ...cluster.dcs, endpoints: spread } }
 }
@@ -97,6 +105,7 @@ export function watchCluster(
   const client = connectEtcd(dcs, signal, {
     timeoutMs: CALL_TIMEOUT_MS,
     giveUpMs: GIVE_UP_MS,
+    hedgeMs: HEDGE_MS,
   })
   const subscribers = new Set<() => void>()
   let view: ClusterView | undefined

@@ -1,6 +1,7 @@
-// Owns how the agent talks to the dcs: etcd's JSON gateway over HTTPS, endpoint after endpoint,
-// with a token that is fetched when needed and again when etcd no longer takes it. Keys and values
-// travel as base64.
+// Owns how the agent talks to the dcs: etcd's JSON gateway over HTTPS, endpoint after endpoint (or
+// beside it, where one does not answer soon), with a token that is fetched when needed and again
+// when etcd no longer takes it. Keys and values travel as base64.
+import type { Agent } from 'node:https'
 import { describeError } from '@howdah/core/errors.ts'
 import { makeHttpsAgent, sendRequest } from '../https-request.ts'
 import { pause } from '../wake.ts'
@@ -49,42 +50,36 @@ interface Connection {
   post(path: string, body: unknown, token: string | undefined): Promise<Record<string, unknown>>
 }
 
-/**
- * Calls end when `signal` aborts. An endpoint that does not answer within `timeoutMs` (default
- * 5000) is left for the next; a call that found none in `giveUpMs` (default: never) fails as its
- * last try did.
- */
+export interface EtcdPatience {
+  /** An endpoint that does not answer for so long is left for the next; 5000 unless given. */
+  timeoutMs?: number
+  /** A call that found none for so long fails as its last try did; never unless given. */
+  giveUpMs?: number
+  /**
+   * After so long without an answer the next endpoint is asked as well, and who answers first is
+   * stayed with; never unless given. Only for calls that may be made twice.
+   */
+  hedgeMs?: number
+}
+
+/** Calls end when `signal` aborts. */
 export function connectEtcd(
   access: EtcdAccess,
   signal: AbortSignal,
-  { timeoutMs = CALL_TIMEOUT_MS, giveUpMs = Number.POSITIVE_INFINITY } = {},
+  {
+    timeoutMs = CALL_TIMEOUT_MS,
+    giveUpMs = Number.POSITIVE_INFINITY,
+    hedgeMs = Number.POSITIVE_INFINITY,
+  }: EtcdPatience = {},
 ): EtcdClient {
   const agent = makeHttpsAgent({ caPem: access.caPem, checkName: true })
   const endpoints = makeRotation(access.endpoints)
+  const post = makePost({ agent, endpoints, timeoutMs, hedgeMs, signal })
   let token: string | undefined
-
-  async function post(path: string, body: unknown, authorization: string | undefined) {
-    const base = endpoints.current()
-    let response: { status: number; text: string }
-    try {
-      response = await sendRequest({
-        agent,
-        url: `${base}/v3/${path}`,
-        method: 'POST',
-        body,
-        ...(authorization === undefined ? {} : { headers: { authorization } }),
-        timeoutMs,
-        responseBytesMax: REPLY_BYTES_MAX,
-        signal,
-      })
-    } catch (error) {
-      throw new EtcdError(-1, `${base}: ${describeError(error)}`)
-    }
-    return parseResponse(response)
-  }
 
   async function call(path: string, body: Record<string, unknown>) {
     const deadlineMs = performance.now() + giveUpMs
+    let wasPassing = false
     for (let tried = 1; ; tried += 1) {
       const asked = endpoints.moves()
       try {
@@ -94,10 +89,13 @@ export function connectEtcd(
         if (!(error instanceof EtcdError) || signal.aborted) throw error
         if (performance.now() > deadlineMs) throw error
         const mayLogIn = access.user !== undefined
+        const isPassing = PASSING.test(error.message)
         if (mayLogIn && STALE_TOKEN.test(error.message)) token = undefined
-        else if (error.code !== -1 && !PASSING.test(error.message)) throw error
-        // Calls that fail together leave the endpoint once: twice might lead back to it.
-        else if (endpoints.moves() === asked) endpoints.move()
+        else if (error.code !== -1 && !isPassing) throw error
+        // One that answers will do so again, and the next may be gone with the dcs's leader. Calls
+        // that fail together leave an endpoint once: twice might lead back to it.
+        else if ((error.code === -1 || wasPassing) && endpoints.moves() === asked) endpoints.move(1)
+        wasPassing = error.code !== -1 && isPassing
         // The next endpoint is asked at once; only a round without success is worth a wait.
         if (tried % access.endpoints.length === 0) await pause(RETRY_PAUSE_MS, signal)
         if (signal.aborted) throw error
@@ -119,15 +117,58 @@ export function connectEtcd(
   }
 }
 
+interface PostNeeds {
+  agent: Agent
+  endpoints: Rotation
+  timeoutMs: number
+  hedgeMs: number
+  signal: AbortSignal
+}
+
+/** Asks the current endpoint, and those after it while none answers; stays with who does. */
+function makePost({ agent, endpoints, timeoutMs, hedgeMs, signal }: PostNeeds): Connection['post'] {
+  async function postTo(base: string, path: string, body: unknown, token: string | undefined) {
+    const headers = token === undefined ? {} : { headers: { authorization: token } }
+    const sent = { agent, url: `${base}/v3/${path}`, method: 'POST' as const, body, ...headers }
+    const bounds = { timeoutMs, responseBytesMax: REPLY_BYTES_MAX, signal }
+    const response = await sendRequest({ ...sent, ...bounds }).catch((error: unknown) => {
+      throw new EtcdError(-1, `${base}: ${describeError(error)}`)
+    })
+    return parseResponse(response)
+  }
+
+  return async (path, body, token) => {
+    const asked = endpoints.moves()
+    const tries = Array.from({ length: endpoints.count }, (_, further) => async () => {
+      try {
+        return { further, reply: await postTo(endpoints.at(asked + further), path, body, token) }
+      } catch (error) {
+        // A refusal is an answer, too.
+        if (error instanceof EtcdError && error.code !== -1) return { further, error }
+        throw error
+      }
+    })
+    const answer = await firstToAnswer(tries, hedgeMs)
+    if (answer.further > 0 && endpoints.moves() === asked) endpoints.move(answer.further)
+    if (answer.error !== undefined) throw answer.error
+    return answer.reply
+  }
+}
+
+type Rotation = ReturnType<typeof makeRotation>
+
 /** Which endpoint is asked now, and who wants to know when that changes. */
 function makeRotation(endpoints: readonly string[]) {
   let moves = 0
   const callbacks = new Set<() => void>()
+  const at = (place: number) => (endpoints[place % endpoints.length] as string).replace(/\/+$/, '')
   return {
-    current: () => (endpoints[moves % endpoints.length] as string).replace(/\/+$/, ''),
+    count: endpoints.length,
+    at,
+    current: () => at(moves),
     moves: () => moves,
-    move() {
-      moves += 1
+    move(further: number) {
+      moves += further
       for (const callback of [...callbacks]) callback()
     },
     onMove(callback: () => void) {
@@ -135,6 +176,34 @@ function makeRotation(endpoints: readonly string[]) {
       return () => callbacks.delete(callback)
     },
   }
+}
+
+/**
+ * Begins one try after the other, each `hedgeMs` after the last; returns what the first brings that
+ * brings anything, and fails as the first does when all that began have failed.
+ */
+async function firstToAnswer<T>(tries: readonly (() => Promise<T>)[], hedgeMs: number): Promise<T> {
+  const begun: Promise<T>[] = []
+  for (const begin of tries) {
+    begun.push(begin())
+    if (hedgeMs === Number.POSITIVE_INFINITY) break
+    if (await hasSettled(Promise.any(begun), hedgeMs)) break
+  }
+  try {
+    return await Promise.any(begun)
+  } catch (error) {
+    throw error instanceof AggregateError ? error.errors[0] : error
+  }
+}
+
+async function hasSettled(promise: Promise<unknown>, withinMs: number): Promise<boolean> {
+  const waited = new AbortController()
+  const settled = promise.then(
+    () => true,
+    () => true,
+  )
+  const late = pause(withinMs, waited.signal).then(() => false)
+  return Promise.race([settled, late]).finally(() => waited.abort())
 }
 
 /** Empty without credentials, and when etcd says that it asks for none. */

@@ -1,6 +1,8 @@
 // Goal: users of the dcs are made and removed, twice with the same end, and reach their own keys
 // only. Method: a real etcd with TLS, from no authentication to none of the test's users left.
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
 import { after, before, test } from 'node:test'
 import { makeTestAuthority, type TestAuthority } from '../testing/test-authority.ts'
 import { startTestEtcd, type TestEtcd } from '../testing/test-etcd.ts'
@@ -8,6 +10,7 @@ import { connectEtcd, type EtcdAccess, EtcdError, prefixEnd, toBase64 } from './
 import { enableAuth, ensureUser, removeUser } from './etcd-users.ts'
 
 const ADDRESS = '127.61.2.1'
+const SILENT = '127.61.2.3'
 const signal = new AbortController().signal
 const PREFIX = '/howdah/clu_a/'
 const OTHER_PREFIX = '/howdah/clu_b/'
@@ -119,6 +122,25 @@ test('a CA of somebody else is not trusted, and the call ends with its signal', 
   const client = connectEtcd({ ...root, caPem: other.caPem }, AbortSignal.timeout(700))
   await assert.rejects(client.call('kv/range', { key: '' }), /signature|certificate|stopped/)
   client.close()
+})
+
+test('an endpoint that says nothing is not waited for where calls may be made twice', async () => {
+  const silent = createServer(() => undefined).listen(2379, SILENT)
+  await once(silent, 'listening')
+  const access = { ...root, endpoints: [`https://${SILENT}:2379`, etcd.url] }
+  const patience = { timeoutMs: 60_000, hedgeMs: 50 }
+  const client = connectEtcd(access, AbortSignal.timeout(20_000), patience)
+  let moves = 0
+  client.onMove(() => {
+    moves += 1
+  })
+  await client.call('kv/range', { key: toBase64('/') })
+  assert.equal(client.endpoint(), etcd.url)
+  // What etcd refuses is an answer, and no reason to go and ask the silent one.
+  await assert.rejects(client.call('kv/range', { key: toBase64('/'), limit: 'x' }), EtcdError)
+  assert.equal(moves, 1)
+  client.close()
+  silent.close()
 })
 
 test('a call waits for an etcd that is away for a moment', async () => {

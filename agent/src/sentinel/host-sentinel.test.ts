@@ -64,7 +64,7 @@ async function taken(change: Partial<typeof SEEN>): Promise<string> {
     signal: stop.signal,
   })
   // A silence counts from when the claim was seen first.
-  const enough = seen.silentMs > 0 ? 60 : 10
+  const enough = seen.silentMs > 0 ? 120 : 20
   await until(
     'it to look',
     () => looks + (deleted === '' ? 0 : enough),

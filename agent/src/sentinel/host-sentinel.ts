@@ -11,7 +11,9 @@ import { pause } from '../wake.ts'
 import { answersAsPostgres } from './answering.ts'
 import type { ClusterHearing } from './heartbeats.ts'
 
-const POLL_MS = 100
+const ASK_EVERY_MS = 100
+/** Part of what clients wait for after a loss. */
+const JUDGE_EVERY_MS = 25
 
 export interface HostSentinelNeeds {
   hostId: string
@@ -42,7 +44,7 @@ async function askLeaderHost(needs: HostSentinelNeeds): Promise<void> {
   const { cluster, hearing, signal } = needs
   const askAfterMs = SENSITIVITY_LIMITS[cluster.sensitivity].hostSilenceMs / 3
   while (!signal.aborted) {
-    await pause(POLL_MS, signal)
+    await pause(ASK_EVERY_MS, signal)
     const instance = remoteLeader(needs)
     if (instance === undefined || hearing.silentMs(instance.hostId) < askAfterMs) continue
     const answered = await answersAsPostgres(instance.address, instance.postgresPort)
@@ -56,7 +58,7 @@ async function judgeLeaderHost(needs: HostSentinelNeeds): Promise<void> {
   let said = ''
   let claim = { revision: '', sinceMs: 0 }
   while (!signal.aborted) {
-    await pause(POLL_MS, signal)
+    await pause(JUDGE_EVERY_MS, signal)
     const view = watch.view()
     const leader = view?.leader
     const instance = remoteLeader(needs)

@@ -7,6 +7,13 @@ import { HOST_LAYOUT } from '../host-spec.ts'
 import { authority, type RenderDcs, type RenderDcsMember } from './model.ts'
 
 const QUOTA_BYTES = 512 * 1024 * 1024
+/**
+ * Half of etcd's defaults. A host that is lost may take the dcs's own leader with it, and nothing
+ * is decided until the others have elected one, after one to two election timeouts: that has to be
+ * over when a sensitivity of `fast` has waited its second (decision 017).
+ */
+const HEARTBEAT_MS = 50
+const ELECTION_TIMEOUT_MS = 500
 
 export interface RenderedParts {
   directories: string[]
@@ -34,6 +41,8 @@ export function renderEtcd(dcs: RenderDcs, member: RenderDcsMember): RenderedPar
     'initial-cluster': peers.join(','),
     'initial-cluster-state': 'new',
     'initial-cluster-token': 'howdah',
+    'heartbeat-interval': HEARTBEAT_MS,
+    'election-timeout': ELECTION_TIMEOUT_MS,
     // Off by default in 3.4: a member that was cut off would come back with a higher term and
     // depose the leader of the others, and with it each cluster whose lease is not refreshed for
     // seconds.

@@ -32,6 +32,100 @@ print(ask('former'), ask('candidate'), ask('former', leads=True), ask('candidate
       ask('former', synchronous=False), ask('former', known=False))
 `
 
+/**
+ * A client of three members, of which argv names the near one; prints which it uses when it starts,
+ * when the near one does not answer, and later, and whom it asks for the list each time.
+ */
+const NEAR = `
+import sys, time
+from types import SimpleNamespace as Some
+from unittest.mock import MagicMock
+from patroni.dcs.etcd3 import Etcd3Client
+
+URLS = ['https://10.0.0.%d:2379' % number for number in (1, 2, 3)]
+gone, unhealthy, asked = set(), set(), []
+
+def members(self, uri, **kwargs):
+    asked.append(uri[-6])
+    if uri in gone:
+        raise OSError('silent')
+    return set(URLS)
+
+def health(method, uri, **kwargs):
+    uri = uri[:-len('/health')]
+    if uri in gone:
+        raise OSError('silent')
+    return Some(status=503 if uri in unhealthy else 200)
+
+def show(what):
+    print(what, client._base_uri[-6], ''.join(asked))
+    asked.clear()
+
+def later():
+    client._machines_cache_updated -= 11
+    client._refresh_machines_cache()
+
+near = sys.argv[2]
+Etcd3Client._get_members = members
+Etcd3Client.authenticate = lambda self: None
+Etcd3Client._prepare_get_members = lambda self, count: {}
+client = Etcd3Client({'hosts': URLS, 'protocol': 'https', 'retry_timeout': 3,
+                      'howdah_near': near}, MagicMock())
+client.http = Some(request=health, clear=lambda: None)
+client.set_machines_cache_ttl(200)
+show('starts')
+if near in URLS:
+    gone.add(near)
+    other = next(url for url in URLS if url != near)
+    client.set_base_uri(other)
+    client._refresh_machines_cache()
+    show('gone')
+    later()
+    show('still gone')
+    gone.clear()
+    client._refresh_machines_cache()
+    show('back')
+    unhealthy.add(near)
+    later()
+    show('alone')
+    unhealthy.clear()
+    later()
+    show('healthy')
+`
+
+/**
+ * Two calls that no member answers; prints how many members the first tries
+ * go to, how long each waits to connect and in all, and how long the next waits to connect.
+ */
+const RENEW = `
+from unittest.mock import MagicMock
+from patroni.dcs.etcd import etcd
+from patroni.dcs.etcd3 import Etcd3Client
+from patroni.utils import Retry
+
+URLS = ['https://10.0.0.%d:2379' % number for number in (1, 2, 3)]
+tries = []
+
+def silent(method, uri, **kwargs):
+    timeout = kwargs['timeout']
+    tries.append((URLS.index(uri[:len(URLS[0])]), timeout.connect_timeout, round(timeout.total, 1)))
+    raise OSError('silent')
+
+Etcd3Client._get_members = lambda self, uri, **kwargs: set(URLS)
+Etcd3Client.authenticate = lambda self: None
+client = Etcd3Client({'hosts': URLS, 'protocol': 'https', 'retry_timeout': 3}, MagicMock())
+client.http = MagicMock(urlopen=silent)
+for method in ('/lease/keepalive', '/kv/put'):
+    retry = Retry(deadline=3, max_delay=1, max_tries=-1, sleep_func=lambda seconds: None)
+    try:
+        retry(client.call_rpc, method, {'ID': '1'}, retry=retry)
+    except etcd.EtcdException:
+        first = tries[:4] if tries[0][0] == tries[1][0] else tries[:3]
+        print(method, len({where for where, _, _ in first}), [time for _, *time in first],
+              tries[len(first)][1])
+    tries.clear()
+`
+
 /** Bootstraps twice with a spare that is there once; prints what each time was done. */
 const TAKE = `
 import os, sys
@@ -107,7 +201,7 @@ for answer in ('go', 'no', 'x'):
     wait_for(lambda: ha.howdah_agent.session)
     answers.append(answer)
     print(answer, demote('graceful'))
-wait_for(lambda: ha.howdah_agent.session)
+wait_for(lambda: len(sessions) == 2)
 print('another mode', demote('immediate-nolock'))
 server.close()
 os.unlink(path)
@@ -175,7 +269,10 @@ time.sleep(0.1)
 print(sent)
 `
 
-async function withPatches(program: string): Promise<{ stdout: string; stderr: string }> {
+async function withPatches(
+  program: string,
+  ...args: string[]
+): Promise<{ stdout: string; stderr: string }> {
   const directory = await mkdtemp('/tmp/hwd-')
   try {
     await writeFile(join(directory, PATCHES_FILE), PATRONI_PATCHES)
@@ -185,7 +282,9 @@ async function withPatches(program: string): Promise<{ stdout: string; stderr: s
       PYTHONDONTWRITEBYTECODE: '1',
       HOWDAH_LEAVING: join(directory, 'leaving.sock'),
     }
-    return await promisify(execFile)('/usr/bin/python3', ['-c', program, directory], { env })
+    return await promisify(execFile)('/usr/bin/python3', ['-c', program, directory, ...args], {
+      env,
+    })
   } finally {
     await rm(directory, { recursive: true, force: true })
   }
@@ -201,7 +300,7 @@ test('a spare data directory is taken once, and then initdb runs', async () => {
 test('only the former leader is asked shortly, and only by who may follow it', async () => {
   const asked = await withPatches(ASK)
   assert.equal(asked.stderr.includes('howdah:'), false, asked.stderr)
-  assert.equal(asked.stdout.trim(), '0.2 2 2 2 2 2')
+  assert.equal(asked.stdout.trim(), '0.05 2 2 2 2 2')
 })
 
 test('who stops leading asks its agent, and stays unless it may go', async () => {
@@ -228,4 +327,32 @@ test('the checkpoint is written before clients are held, and not again', async (
 test('PostgreSQL is told of its promotion until it has noticed', async () => {
   const { stdout } = await withPatches(PROMOTE)
   assert.equal(stdout.trim(), 'True [10, 10]\n[10, 10]')
+})
+
+test('a Patroni asks its own member of the dcs, and comes back to a healthy one', async () => {
+  const { stdout, stderr } = await withPatches(NEAR, 'https://10.0.0.2:2379')
+  assert.equal(stderr.includes('howdah:'), false, stderr)
+  // What is done, the member in use, those that were asked for the list.
+  assert.deepEqual(stdout.trim().split('\n'), [
+    'starts 2 2',
+    'gone 1 1',
+    'still gone 1 1',
+    'back 1 1',
+    'alone 1 1',
+    'healthy 2 1',
+  ])
+})
+
+test('a Patroni without a member of its own draws one', async () => {
+  const { stdout } = await withPatches(NEAR, '')
+  assert.match(stdout.trim(), /^starts [123] [123]$/)
+})
+
+test('a member that does not answer a renewal is left sooner, once', async () => {
+  const { stdout, stderr } = await withPatches(RENEW)
+  assert.equal(stderr.includes('howdah:'), false, stderr)
+  assert.deepEqual(stdout.trim().split('\n'), [
+    '/lease/keepalive 3 [[0.3, 0.3], [0.3, 0.3], [0.3, 0.3], [0.3, 0.3]] 1',
+    '/kv/put 3 [[0.3, 1.0], [0.3, 1.0], [0.3, 1.0]] 1',
+  ])
 })

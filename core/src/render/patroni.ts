@@ -144,6 +144,7 @@ function patroniSettings(
 ) {
   const { root } = instance.host.facts
   const path = (name: string) => `${root}/${config}/${name}`
+  const near = dcs.members.find((member) => member.host.id === instance.host.id)
   return {
     scope: cluster.id,
     namespace: DCS_NAMESPACE,
@@ -165,6 +166,8 @@ function patroniSettings(
       cacert: path('dcs-ca.crt'),
       username: cluster.id,
       password: cluster.secrets.dcs,
+      // Not Patroni's: the patch stay_near reads it.
+      howdah_near: near && `https://${authority(near.host.address, near.clientPort)}`,
     },
     bootstrap: {
       dcs: dynamicConfiguration(cluster),

@@ -65,7 +65,7 @@ def ask_shortly():
     from patroni.ha import Ha
     from patroni.request import PatroniRequest
 
-    ask_s = 0.2
+    ask_s = 0.05
     made = Ha.__init__
 
     class Hurried(PatroniRequest):
@@ -87,6 +87,75 @@ def ask_shortly():
         patroni.request.__class__ = Hurried
 
     Ha.__init__ = __init__
+
+
+def stay_near():
+    import time
+    from patroni.dcs.etcd import AbstractEtcdClientWithFailover as Client
+
+    health_s, look_every_s = 0.2, 10
+    listed, refreshed = Client._get_machines_list, Client._refresh_machines_cache
+    set_ttl = Client.set_machines_cache_ttl
+
+    def near_first(self, machines):
+        near = self._config.get('howdah_near')
+        return sorted(machines, key=lambda uri: uri != near)
+
+    def is_healthy(self, uri):
+        # Of the dcs as this member sees it: one that is cut off from the others is not.
+        kwargs = self._prepare_get_members(1)
+        kwargs.update(timeout=health_s, retries=0, preload_content=True)
+        try:
+            return self.http.request('GET', uri + '/health', **kwargs).status == 200
+        except Exception:
+            return False
+
+    def _get_machines_list(self, machines_cache):
+        # The one that has just answered, before any that may not; the caller has lost their order.
+        known = near_first(self, machines_cache)
+        known = sorted(known, key=lambda uri: uri != self._base_uri)
+        return near_first(self, listed(self, known))
+
+    def _refresh_machines_cache(self, machines_cache=None):
+        # Not where a call has just left a member: it would lead back to it.
+        is_due = time.time() - self._machines_cache_updated > self._machines_cache_ttl
+        changed = refreshed(self, machines_cache)
+        near = self._config.get('howdah_near')
+        is_away = near in self._machines_cache and self._base_uri != near
+        if is_due and machines_cache is None and is_away and is_healthy(self, near):
+            self.set_base_uri(near)
+        return changed
+
+    Client.set_machines_cache_ttl = lambda self, ttl: set_ttl(self, min(ttl, look_every_s))
+    Client._get_machines_list = _get_machines_list
+    Client._refresh_machines_cache = _refresh_machines_cache
+
+
+def leave_sooner():
+    from patroni.dcs.etcd import AbstractEtcdClientWithFailover as Client
+    from urllib3 import Timeout
+
+    connect_s, renewal_s = 0.3, 0.3
+    prepared, sent = Client._prepare_common_parameters, Client._do_http_request
+
+    class Short(Timeout):
+        pass
+
+    def _prepare_common_parameters(self, etcd_nodes, timeout=None):
+        kwargs = prepared(self, etcd_nodes, timeout)
+        if timeout is None:
+            kwargs['timeout'] = Short(connect=connect_s, total=kwargs['timeout'].total)
+        return kwargs
+
+    def _do_http_request(self, retry, machines, execute, method, path, fields=None, **kwargs):
+        if isinstance(kwargs.get('timeout'), Short) and path.endswith('/lease/keepalive'):
+            kwargs['timeout'] = Timeout(total=renewal_s)
+            # Asked again, it knows the new leader; leaving it would cost its token and the watch.
+            machines = machines[:1] + machines
+        return sent(self, retry, machines, execute, method, path, fields, **kwargs)
+
+    Client._prepare_common_parameters = _prepare_common_parameters
+    Client._do_http_request = _do_http_request
 
 
 def take_spare():
@@ -243,8 +312,8 @@ def wake_for_promotion():
 
 # The helper process that starts a postmaster needs none of this, nor the time to load it.
 if not any('multiprocessing' in word for word in getattr(sys, 'orig_argv', [])):
-    for patch in (plain_tls, compare_before_leading, send_at_once, ask_shortly, take_spare,
-                  look_sooner, ask_before_leaving, wake_for_promotion):
+    for patch in (plain_tls, compare_before_leading, send_at_once, ask_shortly, stay_near,
+                  leave_sooner, take_spare, look_sooner, ask_before_leaving, wake_for_promotion):
         try:
             patch()
         except Exception as error:
