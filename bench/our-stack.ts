@@ -157,9 +157,12 @@ function gatewayPids(platform: TestPlatform): number[] {
 function readConfiguration(platform: TestPlatform): Record<string, string> {
   const hosts = join(platform.home, 'hosts')
   const found: Record<string, string> = {}
-  for (const path of readdirSync(hosts, { recursive: true, encoding: 'utf8' })) {
-    const file = /(?:haproxy\.cfg|pgbouncer-\w+\.ini)$/.exec(path)?.[0]
-    if (file !== undefined) found[file] = readFileSync(join(hosts, path), 'utf8')
+  for (const host of readdirSync(hosts)) {
+    const config = join(hosts, host, 'config')
+    for (const path of readdirSync(config, { recursive: true, encoding: 'utf8' })) {
+      const file = /(?:haproxy\.cfg|pgbouncer-\w+\.ini)$/.exec(path)?.[0]
+      if (file !== undefined) found[file] = readFileSync(join(config, path), 'utf8')
+    }
   }
   return found
 }

@@ -30,8 +30,9 @@ export async function openSeedsStream(
   const settings = join(directory, 'stream.json')
   const told = { endpoint, port, bucket, key, secret, caPem, uid, gid }
   await writeFile(settings, JSON.stringify(told), { mode: 0o600 })
+  // A session of its own: it must not share the weight of the store, which is this process.
   const stream = (...args: string[]) =>
-    run(process.execPath, [PROGRAM, settings, ...args], {
+    run('/usr/bin/setsid', ['--wait', process.execPath, PROGRAM, settings, ...args], {
       timeout: TIMEOUT_MS,
       env: cleanEnvironment(directory),
     })

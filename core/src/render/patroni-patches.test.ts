@@ -100,7 +100,7 @@ if near in URLS:
 const RENEW = `
 from unittest.mock import MagicMock
 from patroni.dcs.etcd import etcd
-from patroni.dcs.etcd3 import Etcd3Client
+from patroni.dcs.etcd3 import Etcd3, Etcd3Client, Etcd3Error
 from patroni.utils import Retry
 
 URLS = ['https://10.0.0.%d:2379' % number for number in (1, 2, 3)]
@@ -115,15 +115,25 @@ Etcd3Client._get_members = lambda self, uri, **kwargs: set(URLS)
 Etcd3Client.authenticate = lambda self: None
 client = Etcd3Client({'hosts': URLS, 'protocol': 'https', 'retry_timeout': 3}, MagicMock())
 client.http = MagicMock(urlopen=silent)
-for method in ('/lease/keepalive', '/kv/put'):
+for method, client.howdah_touches in (('/lease/keepalive', False), ('/kv/put', False),
+                                      ('/kv/put', True)):
     retry = Retry(deadline=3, max_delay=1, max_tries=-1, sleep_func=lambda seconds: None)
     try:
         retry(client.call_rpc, method, {'ID': '1'}, retry=retry)
     except etcd.EtcdException:
-        first = tries[:4] if tries[0][0] == tries[1][0] else tries[:3]
+        first = tries[:5] if tries[0][0] == tries[1][0] else tries[:3]
         print(method, len({where for where, _, _ in first}), [time for _, *time in first],
               tries[len(first)][1])
     tries.clear()
+
+class Looking:
+    _client = client
+    def refresh_lease(self):
+        print('touches', client.howdah_touches)
+        raise Etcd3Error('stopped')
+
+Etcd3.touch_member(Looking(), {})
+print(client.howdah_touches)
 `
 
 /** Bootstraps twice with a spare that is there once; prints what each time was done. */
@@ -352,7 +362,10 @@ test('a member that does not answer a renewal is left sooner, once', async () =>
   const { stdout, stderr } = await withPatches(RENEW)
   assert.equal(stderr.includes('howdah:'), false, stderr)
   assert.deepEqual(stdout.trim().split('\n'), [
-    '/lease/keepalive 3 [[0.3, 0.3], [0.3, 0.3], [0.3, 0.3], [0.3, 0.3]] 1',
+    '/lease/keepalive 3 [[0.3, 0.3], [0.3, 0.3], [0.3, 0.3], [0.3, 0.3], [0.3, 0.3]] 1',
     '/kv/put 3 [[0.3, 1.0], [0.3, 1.0], [0.3, 1.0]] 1',
+    '/kv/put 3 [[0.3, 0.3], [0.3, 0.3], [0.3, 0.3], [0.3, 0.3], [0.3, 0.3]] 1',
+    'touches True',
+    'False',
   ])
 })

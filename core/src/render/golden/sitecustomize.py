@@ -133,10 +133,12 @@ def stay_near():
 
 def leave_sooner():
     from patroni.dcs.etcd import AbstractEtcdClientWithFailover as Client
+    from patroni.dcs.etcd3 import Etcd3
     from urllib3 import Timeout
 
-    connect_s, renewal_s = 0.3, 0.3
+    connect_s, answer_s = 0.3, 0.3
     prepared, sent = Client._prepare_common_parameters, Client._do_http_request
+    touch_member = Etcd3.touch_member
 
     class Short(Timeout):
         pass
@@ -148,14 +150,24 @@ def leave_sooner():
         return kwargs
 
     def _do_http_request(self, retry, machines, execute, method, path, fields=None, **kwargs):
-        if isinstance(kwargs.get('timeout'), Short) and path.endswith('/lease/keepalive'):
-            kwargs['timeout'] = Timeout(total=renewal_s)
-            # Asked again, it knows the new leader; leaving it would cost its token and the watch.
-            machines = machines[:1] + machines
+        is_look = path.endswith('/lease/keepalive') or getattr(self, 'howdah_touches', False)
+        if is_look and isinstance(kwargs.get('timeout'), Short):
+            kwargs['timeout'] = Timeout(total=answer_s)
+            # The first has its second in three tries: asked again, it knows the new leader, and
+            # leaving it would cost its token and the watch.
+            machines = machines[:1] * 2 + machines
         return sent(self, retry, machines, execute, method, path, fields, **kwargs)
+
+    def touching(self, *args, **kwargs):
+        self._client.howdah_touches = True
+        try:
+            return touch_member(self, *args, **kwargs)
+        finally:
+            self._client.howdah_touches = False
 
     Client._prepare_common_parameters = _prepare_common_parameters
     Client._do_http_request = _do_http_request
+    Etcd3.touch_member = touching
 
 
 def take_spare():
