@@ -100,21 +100,22 @@ if near in URLS:
 const RENEW = `
 from unittest.mock import MagicMock
 from patroni.dcs.etcd import etcd
-from patroni.dcs.etcd3 import Etcd3, Etcd3Client, Etcd3Error
+from patroni.dcs.etcd3 import Etcd3, Etcd3Error, KVCache, PatroniEtcd3Client
 from patroni.utils import Retry
 
 URLS = ['https://10.0.0.%d:2379' % number for number in (1, 2, 3)]
-tries = []
+tries, restarts = [], []
 
 def silent(method, uri, **kwargs):
     timeout = kwargs['timeout']
     tries.append((URLS.index(uri[:len(URLS[0])]), timeout.connect_timeout, round(timeout.total, 1)))
     raise OSError('silent')
 
-Etcd3Client._get_members = lambda self, uri, **kwargs: set(URLS)
-Etcd3Client.authenticate = lambda self: None
-client = Etcd3Client({'hosts': URLS, 'protocol': 'https', 'retry_timeout': 3}, MagicMock())
+PatroniEtcd3Client._get_members = lambda self, uri, **kwargs: set(URLS)
+PatroniEtcd3Client.authenticate = lambda self: None
+client = PatroniEtcd3Client({'hosts': URLS, 'protocol': 'https', 'retry_timeout': 3}, MagicMock())
 client.http = MagicMock(urlopen=silent)
+client._restart_watcher = lambda: restarts.append(1)
 for method, client.howdah_touches in (('/lease/keepalive', False), ('/kv/put', False),
                                       ('/kv/put', True)):
     retry = Retry(deadline=3, max_delay=1, max_tries=-1, sleep_func=lambda seconds: None)
@@ -132,8 +133,18 @@ class Looking:
         print('touches', client.howdah_touches)
         raise Etcd3Error('stopped')
 
+restarts.clear()
+client.howdah_touches = True
+try:
+    client.call_rpc('/kv/put', {'ID': '1'})
+except etcd.EtcdException:
+    print('fails', len(tries), 'watches anew', len(restarts))
 Etcd3.touch_member(Looking(), {})
 print(client.howdah_touches)
+
+cache = MagicMock()
+KVCache._do_watch(cache, 1)
+print('woken', cache._dcs.event.set.call_count)
 `
 
 /** Bootstraps twice with a spare that is there once; prints what each time was done. */
@@ -365,7 +376,9 @@ test('a member that does not answer a renewal is left sooner, once', async () =>
     '/lease/keepalive 3 [[0.3, 0.3], [0.3, 0.3], [0.3, 0.3], [0.3, 0.3], [0.3, 0.3]] 1',
     '/kv/put 3 [[0.3, 1.0], [0.3, 1.0], [0.3, 1.0]] 1',
     '/kv/put 3 [[0.3, 0.3], [0.3, 0.3], [0.3, 0.3], [0.3, 0.3], [0.3, 0.3]] 1',
+    'fails 1 watches anew 0',
     'touches True',
     'False',
+    'woken 1',
   ])
 })

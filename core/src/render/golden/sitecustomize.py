@@ -133,12 +133,12 @@ def stay_near():
 
 def leave_sooner():
     from patroni.dcs.etcd import AbstractEtcdClientWithFailover as Client
-    from patroni.dcs.etcd3 import Etcd3
+    from patroni.dcs.etcd3 import Etcd3, PatroniEtcd3Client
     from urllib3 import Timeout
 
     connect_s, answer_s = 0.3, 0.3
     prepared, sent = Client._prepare_common_parameters, Client._do_http_request
-    touch_member = Etcd3.touch_member
+    touch_member, set_base_uri = Etcd3.touch_member, PatroniEtcd3Client.set_base_uri
 
     class Short(Timeout):
         pass
@@ -156,7 +156,16 @@ def leave_sooner():
             # The first has its second in three tries: asked again, it knows the new leader, and
             # leaving it would cost its token and the watch.
             machines = machines[:1] * 2 + machines
-        return sent(self, retry, machines, execute, method, path, fields, **kwargs)
+            self.howdah_looks = True
+        try:
+            return sent(self, retry, machines, execute, method, path, fields, **kwargs)
+        finally:
+            self.howdah_looks = False
+
+    def unless_used(self, uri):
+        # It would begin its watch anew, which is of no use there.
+        if not getattr(self, 'howdah_looks', False) or uri != self._base_uri:
+            set_base_uri(self, uri)
 
     def touching(self, *args, **kwargs):
         self._client.howdah_touches = True
@@ -167,7 +176,19 @@ def leave_sooner():
 
     Client._prepare_common_parameters = _prepare_common_parameters
     Client._do_http_request = _do_http_request
-    Etcd3.touch_member = touching
+    Etcd3.touch_member, PatroniEtcd3Client.set_base_uri = touching, unless_used
+
+
+def look_again():
+    from patroni.dcs.etcd3 import KVCache
+
+    watch = KVCache._do_watch
+
+    def _do_watch(self, *args, **kwargs):
+        self._dcs.event.set()
+        return watch(self, *args, **kwargs)
+
+    KVCache._do_watch = _do_watch
 
 
 def take_spare():
@@ -325,7 +346,8 @@ def wake_for_promotion():
 # The helper process that starts a postmaster needs none of this, nor the time to load it.
 if not any('multiprocessing' in word for word in getattr(sys, 'orig_argv', [])):
     for patch in (plain_tls, compare_before_leading, send_at_once, ask_shortly, stay_near,
-                  leave_sooner, take_spare, look_sooner, ask_before_leaving, wake_for_promotion):
+                  leave_sooner, look_again, take_spare, look_sooner, ask_before_leaving,
+                  wake_for_promotion):
         try:
             patch()
         except Exception as error:
