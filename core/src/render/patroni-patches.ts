@@ -29,10 +29,10 @@
 // leave_sooner: Patroni gives each member a second to be connected to, and another for an answer. A
 // member whose dcs loses its leader leaves unanswered what it had passed on to that one, also when
 // there is a new one, and the next member may be on the host that is gone: two seconds in which a
-// replica does not hear that nobody leads. The first round of tries is short where that costs
-// nothing: connecting, and what is said with each look (a lease renewed, a member's own state). The
-// rounds after it have all the time that is left, as ever; a state is said again with the next
-// look.
+// replica does not hear that nobody leads. While it follows somebody, its first round of tries is
+// short where that costs nothing: connecting, and what is said with each look (a lease renewed, a
+// member's own state). The rounds after it have all the time that is left, as ever; a state is said
+// again with the next look.
 //
 // look_again: a Patroni whose watch of the dcs begins anew reads all keys, and looks at what has
 // changed meanwhile with its next turn, up to a second later. That may be that nobody leads: it is
@@ -204,9 +204,17 @@ def leave_sooner():
     class Short(Timeout):
         pass
 
+    def follows(client):
+        # A leader gives up when nothing answers: on a host that is short of processors it needs
+        # each second that it has.
+        dcs = getattr(client, '_etcd3', None)
+        cluster = dcs and dcs.cluster
+        leader = cluster and cluster.leader
+        return bool(leader) and leader.name != dcs._name
+
     def _prepare_common_parameters(self, etcd_nodes, timeout=None):
         kwargs = prepared(self, etcd_nodes, timeout)
-        if timeout is None:
+        if timeout is None and follows(self):
             kwargs['timeout'] = Short(connect=connect_s, total=kwargs['timeout'].total)
         return kwargs
 

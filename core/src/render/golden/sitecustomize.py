@@ -143,9 +143,17 @@ def leave_sooner():
     class Short(Timeout):
         pass
 
+    def follows(client):
+        # A leader gives up when nothing answers: on a host that is short of processors it needs
+        # each second that it has.
+        dcs = getattr(client, '_etcd3', None)
+        cluster = dcs and dcs.cluster
+        leader = cluster and cluster.leader
+        return bool(leader) and leader.name != dcs._name
+
     def _prepare_common_parameters(self, etcd_nodes, timeout=None):
         kwargs = prepared(self, etcd_nodes, timeout)
-        if timeout is None:
+        if timeout is None and follows(self):
             kwargs['timeout'] = Short(connect=connect_s, total=kwargs['timeout'].total)
         return kwargs
 
