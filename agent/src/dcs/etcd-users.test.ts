@@ -124,12 +124,16 @@ test('a CA of somebody else is not trusted, and the call ends with its signal', 
   client.close()
 })
 
-test('an endpoint that says nothing is not waited for where calls may be made twice', async () => {
+test('an endpoint that says nothing is not waited for where calls may be made twice', async (t) => {
   const silent = createServer(() => undefined).listen(2379, SILENT)
   await once(silent, 'listening')
   const access = { ...root, endpoints: [`https://${SILENT}:2379`, etcd.url] }
   const patience = { timeoutMs: 60_000, hedgeMs: 50 }
   const client = connectEtcd(access, AbortSignal.timeout(20_000), patience)
+  t.after(() => {
+    client.close()
+    silent.close()
+  })
   let moves = 0
   client.onMove(() => {
     moves += 1
@@ -139,8 +143,6 @@ test('an endpoint that says nothing is not waited for where calls may be made tw
   // What etcd refuses is an answer, and no reason to go and ask the silent one.
   await assert.rejects(client.call('kv/range', { key: toBase64('/'), limit: 'x' }), EtcdError)
   assert.equal(moves, 1)
-  client.close()
-  silent.close()
 })
 
 test('a call waits for an etcd that is away for a moment', async () => {

@@ -147,6 +147,7 @@ try:
     client.call_rpc('/kv/put', {'ID': '1'})
 except etcd.EtcdException:
     print('fails', len(tries), 'watches anew', len(restarts))
+client.howdah_touches = False
 Etcd3.touch_member(Looking(), {})
 print(client.howdah_touches)
 
