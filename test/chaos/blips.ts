@@ -8,6 +8,7 @@ import { findService, type Stage, type StageHost, signalProcess } from '../harne
 import { makeRandom, startWorkload } from '../harness/workload.ts'
 
 export interface BlipsReport {
+  /** As long as it ran, which is less than wanted when it was stopped. */
   minutes: number
   blips: number
   failovers: number
@@ -77,12 +78,19 @@ const BLIPS: readonly Blip[] = [
   },
 ]
 
+interface BlipsOptions {
+  minutes: number
+  seed: number
+  say(line: string): void
+  isStopping(): boolean
+}
+
 export async function runBlips(
   stage: Stage,
   cluster: TestCluster,
-  options: { minutes: number; seed: number; say: (line: string) => void },
+  options: BlipsOptions,
 ): Promise<BlipsReport> {
-  const { minutes, seed, say } = options
+  const { seed, say, isStopping } = options
   const random = makeRandom(seed)
   const schema = 'chaos_blips'
   const before = await awaitHealthy(stage, cluster, HEALTHY_TIMEOUT_MS)
@@ -90,9 +98,10 @@ export async function runBlips(
   const workload = await startWorkload({ cluster, schema, seed, pauseMs: 30 })
   let blips = 0
   let known = before
-  const endMs = performance.now() + minutes * 60_000
+  const beganMs = performance.now()
+  const endMs = beganMs + options.minutes * 60_000
   try {
-    while (performance.now() < endMs) {
+    while (performance.now() < endMs && !isStopping()) {
       const host = stage.hosts[Math.floor(random() * stage.hosts.length)]
       const blip = BLIPS[Math.floor(random() * BLIPS.length)]
       if (host === undefined || blip === undefined) break
@@ -109,6 +118,7 @@ export async function runBlips(
       known = now
       await lasting(random() * REST_MS)
     }
+    const minutes = Math.round((performance.now() - beganMs) / 6000) / 10
     await workload.stop()
     const holdings = await readHoldings(known, cluster, schema)
     const { lost, overlapMs, problems } = checkHistory(workload.history.entries, holdings)

@@ -97,16 +97,19 @@ async function runRounds({ stage, cluster, options, isStopping }: Run): Promise<
   return finished && reports.every(({ problems }) => problems.length === 0)
 }
 
-async function disturb({ stage, cluster, options }: Run, minutes: number): Promise<boolean> {
-  const report = await runBlips(stage, cluster, { minutes, seed: options.seed, say })
-  const { blips, failovers, lost, overlapMs, problems } = report
+async function disturb(run: Run, wantedMinutes: number): Promise<boolean> {
+  const { stage, cluster, options, isStopping } = run
+  const told = { minutes: wantedMinutes, seed: options.seed, say, isStopping }
+  const report = await runBlips(stage, cluster, told)
+  const { minutes, blips, failovers, lost, overlapMs, problems } = report
   say(`${blips} blips in ${minutes} minutes: ${failovers} failovers, ${lost} lost, ${overlapMs} ms`)
+  if (options.report !== undefined) await writeReport(options.report, [report])
   for (const problem of problems) say(`    PROBLEM: ${problem}`)
   return failovers === 0 && problems.length === 0
 }
 
 /** After every round: a run that is cut short leaves what it had. */
-async function writeReport(path: string, reports: readonly RoundReport[]): Promise<void> {
+async function writeReport(path: string, reports: readonly object[]): Promise<void> {
   await writeFile(`${path}.new`, `${JSON.stringify(reports, null, 2)}\n`)
   await rename(`${path}.new`, path)
 }
@@ -129,7 +132,7 @@ async function main(): Promise<number> {
   let stopping = false
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
-      say(stopping ? 'ending already' : 'ending after this round')
+      say(stopping ? 'ending already' : 'ending after what is under way')
       stopping = true
     })
   }
