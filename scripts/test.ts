@@ -15,10 +15,16 @@ const TEST_HOME = join(tmpdir(), 'howdah-test-')
 const KILL_AFTER_MS = 10_000
 const LEFTOVER_WAIT_MS = 5_000
 
+/** What is said of a failure, and of a process that was left: the rest is further up. */
+const SAID_MAX = 400
+const LEFT_SHOWN_MAX = 8
+
 interface Counts {
   passed: number
   failed: number
   skipped: number
+  /** A line per test that failed, with its error. */
+  failures: string[]
 }
 
 interface Ring {
@@ -32,9 +38,10 @@ const sum = (a: Counts, b: Counts): Counts => ({
   passed: a.passed + b.passed,
   failed: a.failed + b.failed,
   skipped: a.skipped + b.skipped,
+  failures: [...a.failures, ...b.failures],
 })
 
-const NONE: Counts = { passed: 0, failed: 0, skipped: 0 }
+const NONE: Counts = { passed: 0, failed: 0, skipped: 0, failures: [] }
 
 /** Runs a program to its end with our output; true when it ended with 0 before the deadline. */
 function runProgram(argv: readonly [string, ...string[]], deadlineMs: number): Promise<boolean> {
@@ -63,7 +70,19 @@ function runProgram(argv: readonly [string, ...string[]], deadlineMs: number): P
 async function runCheck(argv: readonly [string, ...string[]], deadlineMs: number): Promise<Counts> {
   console.log(`\n$ ${[argv[0].replace(`${BIN}/`, ''), ...argv.slice(1)].join(' ')}`)
   const passed = await runProgram(argv, deadlineMs)
-  return passed ? { ...NONE, passed: 1 } : { ...NONE, failed: 1 }
+  return passed ? { ...NONE, passed: 1 } : { ...NONE, failed: 1, failures: [argv.join(' ')] }
+}
+
+const FAILURE = /^( *)not ok \d+ - (.*)\n([\s\S]*?)^\1 {2}\.\.\.$/gm
+const ERROR = /^ *error: (?:\|-\n)?([\s\S]*?)\n *(?:code|name|stack|\.\.\.)/m
+
+function listFailures(report: string): string[] {
+  const failures = [...report.matchAll(FAILURE)].map(([, , name, detail]) => {
+    const error = ERROR.exec(`${detail}...`)?.[1] ?? ''
+    return `${name}: ${error.replace(/\s+/g, ' ').trim().slice(0, SAID_MAX)}`
+  })
+  const running = [...report.matchAll(/^# (Interrupted while running: .*)$/gm)]
+  return [...failures, ...running.map(([, text]) => text ?? '')]
 }
 
 /** Counts of a TAP report; a report that was cut short or counts nothing is a failure. */
@@ -74,7 +93,12 @@ function countTap(report: string, passed: boolean): Counts {
   }
   const failed = count('fail') + count('cancelled')
   const skipped = count('skipped') + count('todo')
-  return { passed: count('pass'), failed: passed || failed > 0 ? failed : 1, skipped }
+  return {
+    passed: count('pass'),
+    failed: passed || failed > 0 ? failed : 1,
+    skipped,
+    failures: listFailures(report),
+  }
 }
 
 async function runTests(
@@ -153,20 +177,20 @@ async function runShape(only: string | undefined, deadlineMs: number): Promise<C
   return [types, style, await runTests(tidy, tidyOptions)].reduce(sum)
 }
 
-// A whole run takes less than 30 minutes on two quiet cores; the deadlines leave room for a noisy
-// machine.
+// A whole run takes less than 20 minutes on two quiet cores. The deadlines are for what hangs: a
+// machine that is shared may take twice as long, and more.
 function ringsFor(only: string | undefined): Ring[] {
   return [
     {
       name: 'shape',
       says: 'types, format, layout',
-      deadlineMs: 120_000,
+      deadlineMs: 180_000,
       run: (deadlineMs) => runShape(only, deadlineMs),
     },
     {
       name: 'unit',
       says: 'one workspace at a time, with real programs',
-      deadlineMs: 480_000,
+      deadlineMs: 600_000,
       run: (deadlineMs) =>
         runTests(
           pickFiles(
@@ -183,7 +207,7 @@ function ringsFor(only: string | undefined): Ring[] {
     {
       name: 'real',
       says: 'whole platforms, one after the other',
-      deadlineMs: 1_740_000,
+      deadlineMs: 2_700_000,
       run: (deadlineMs) =>
         runTests(pickFiles('test/e2e/*.test.ts', only), {
           concurrency: 1,
@@ -200,8 +224,10 @@ async function runRing(ring: Ring): Promise<Counts> {
   const startedMs = performance.now()
   const counts = await ring.run(ring.deadlineMs)
   const left = await awaitLeftovers(foreign)
-  if (left.length > 0) console.log(`left behind by ${ring.name}:\n  ${left.join('\n  ')}`)
-  const total = sum(counts, { ...NONE, failed: left.length > 0 ? 1 : 0 })
+  const shown = left.slice(0, LEFT_SHOWN_MAX).map((line) => line.slice(0, SAID_MAX))
+  const failures = left.length > 0 ? [`left behind: ${left.length} processes`] : []
+  if (left.length > 0) console.log(`left behind by ${ring.name}:\n  ${shown.join('\n  ')}`)
+  const total = sum(counts, { ...NONE, failed: failures.length, failures })
   const seconds = ((performance.now() - startedMs) / 1000).toFixed(1)
   console.log(`-- ${ring.name}: ${say(total)} in ${seconds} s`)
   return total
@@ -225,6 +251,7 @@ async function main(): Promise<number> {
   }
   const nothing = total.passed + total.failed === 0
   if (nothing) console.log(`\nno test file has "${values.only}" in its path`)
+  if (total.failures.length > 0) console.log(`\nfailed:\n  ${total.failures.join('\n  ')}`)
   console.log(`\n${say(total)}`)
   return total.failed > 0 || nothing ? 1 : 0
 }

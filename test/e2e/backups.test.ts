@@ -29,6 +29,7 @@ import type { Problem } from '@howdah/core/contract/resource.ts'
 import { endSegment, leftSegment, listEvents } from '../harness/archive-faults.ts'
 import { sql, type TestCluster } from '../harness/cluster.ts'
 import { flipBit } from '../harness/flip-bit.ts'
+import { LONG } from '../harness/long.ts'
 import {
   explainFailures,
   readCluster,
@@ -48,7 +49,7 @@ let cluster: TestCluster
 before(async () => {
   platform = await startPlatform({
     subnet: '127.102.0',
-    environment: { HOWDAH_ARCHIVE_CHECK_SECONDS: '10' },
+    environment: { HOWDAH_ARCHIVE_CHECK_SECONDS: '5' },
   })
   cluster = await platform.createCluster('demo', { instances: 2 })
 })
@@ -346,8 +347,14 @@ const SEGMENT_FILE = /[0-9A-F]{24}-[0-9a-f]{40}\.zst$/
 test('WAL that an instance still has is archived again, wherever it is', async () => {
   await sql({ cluster }, 'create table if not exists ledger (n integer primary key)')
   await sql({ cluster }, 'insert into ledger select generate_series(100000, 100100)')
-  await succeed(await postWhenFree('demo/restore-drills'))
-  const lost = await findInRepository('archive', SEGMENT_FILE)
+  // A backup begins with a checkpoint, after which the instance has no more of it than the archive.
+  await noneDue()
+  const before = await findInRepository('archive', SEGMENT_FILE)
+  await endSegment({ platform, cluster })
+  const lost = await until('the segment to be archived', CHECK_TIMEOUT_MS, async () => {
+    const newest = await findInRepository('archive', SEGMENT_FILE)
+    return newest === before ? { seen: newest } : { value: newest }
+  })
   await rm(lost)
   const repaired = await told('archive.repaired')
   assert.match(repaired.message, new RegExp(`${basename(lost).slice(0, 24)} from demo-\\d`))
@@ -441,7 +448,7 @@ test('a restore in place takes a cluster back; what is written then can be had a
   await succeed(await postWhenFree('demo/restore-drills'))
 })
 
-test('a part of a segment of a timeline that was left does not stop the archive', async () => {
+test('a part of a segment of a left timeline does not stop the archive', LONG, async () => {
   await noneDue()
   await follows('demo')
   await succeed(await post('demo/switchover'))
@@ -485,7 +492,7 @@ test('a part of a segment of a timeline that was left does not stop the archive'
   })
 })
 
-test('a restore that failed twice keeps the data and the repository for its undo', async () => {
+test('a restore that failed twice keeps what its undo needs', LONG, async () => {
   const here = await present()
   const kept = await backups()
   const path = await findInRepository('backup', new RegExp(`${kept[0]?.label}/backup.manifest$`))

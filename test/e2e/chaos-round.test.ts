@@ -10,6 +10,7 @@ import { openStage } from '../chaos/stage.ts'
 import type { TestCluster } from '../harness/cluster.ts'
 import { findFault } from '../harness/faults.ts'
 import type { Stage } from '../harness/faults-stage.ts'
+import { LONG } from '../harness/long.ts'
 
 const SEED = 20_261_120
 const HOLD_MS = [4000, 6000] as const
@@ -48,7 +49,7 @@ test('faults under load: nothing lost, no overlap, whole again', async (t) => {
   }
 })
 
-test('a game day cuts the host of the leader off, and loses nothing', async (t) => {
+test('a game day cuts the host of the leader off, and loses nothing', LONG, async (t) => {
   if (stage.kind === 'loopback') return t.skip('hosts of one machine have one network')
   const { platform } = stage
   const body = { faults: ['network-cut'], confirm: 'chaos', accept_outage: true }

@@ -5,6 +5,7 @@ import { execFile } from 'node:child_process'
 import { basename, join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { promisify } from 'node:util'
+import { LONG } from '../harness/long.ts'
 import { explainFailures, startPlatform, type TestPlatform } from '../harness/platform.ts'
 import { areMade, listSpares } from '../harness/spares.ts'
 import { until } from '../harness/until.ts'
@@ -15,6 +16,7 @@ const BINARIES = '/usr/lib/postgresql'
 let platform: TestPlatform
 
 before(async () => {
+  if ('skip' in LONG) return
   platform = await startPlatform({ subnet: '127.106.0', environment: { HOWDAH_SPARES: 'on' } })
 })
 
@@ -40,7 +42,7 @@ async function identifierOf(directory: string): Promise<string> {
   return /system identifier: +(\d+)/.exec(stdout)?.[1] ?? ''
 }
 
-test('each new cluster takes a spare of its own, and it is replaced', async () => {
+test('each new cluster takes a spare of its own, and it is replaced', LONG, async () => {
   const taken: string[] = []
   for (const name of ['one', 'two']) {
     const ready = await spares()

@@ -2,9 +2,10 @@
 // test asks of it. When something is not reached, the error says where the logs are and how they
 // end.
 import { spawn } from 'node:child_process'
-import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { chmod, cp, mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { afterEach } from 'node:test'
 import type { ClusterAccepted, ClusterCreate } from '@howdah/core/contract/clusters.ts'
@@ -78,12 +79,15 @@ const UP_TIMEOUT_MS = 180_000
 const DOWN_TIMEOUT_MS = 180_000
 const CREATE_TIMEOUT_MS = 240_000
 const LOG_LINES = 25
+/** Compiled code of a platform before: to compile it anew is most of what a start costs. */
+const COMPILED = join(import.meta.dirname, '../../node_modules/.cache/howdah-test')
 /** Of each Patroni, etcd, HAProxy and PgBouncer. */
 const SERVICE_LOG_LINES = 6
 
 export async function startPlatform(options: PlatformOptions): Promise<TestPlatform> {
   const home = await mkdtemp(join(tmpdir(), 'howdah-test-'))
   await chmod(home, 0o755)
+  await takeCompiled(home)
   const faultFile = join(home, 'fault')
   const environment = {
     PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
@@ -225,7 +229,26 @@ async function down(home: string, environment: Readonly<Record<string, string>>)
     const said = left.map(({ pid, argv }) => `${pid} ${argv.join(' ')}`).join('\n')
     throw new Error(`howdah down: exit code ${result.code}\n${result.stderr}\nleft:\n${said}`)
   }
+  await keepCompiled(home)
   await rm(home, { recursive: true, force: true })
+}
+
+const compiledIn = (home: string) => join(home, 'platform/cache')
+
+async function takeCompiled(home: string): Promise<void> {
+  if (!existsSync(COMPILED)) return
+  await mkdir(join(home, 'platform'), { mode: 0o755 })
+  await cp(COMPILED, compiledIn(home), { recursive: true })
+  await chmod(compiledIn(home), 0o700)
+}
+
+async function keepCompiled(home: string): Promise<void> {
+  if (existsSync(COMPILED) || !existsSync(compiledIn(home))) return
+  await mkdir(dirname(COMPILED), { recursive: true })
+  const copy = `${COMPILED}-${process.pid}`
+  await cp(compiledIn(home), copy, { recursive: true })
+  // Of two that end at once the second finds the place taken.
+  await rename(copy, COMPILED).catch(() => rm(copy, { recursive: true, force: true }))
 }
 
 /** What a file's tests should call once: after a test that failed, the logs are shown. */
