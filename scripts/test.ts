@@ -207,7 +207,7 @@ function ringsFor(only: string | undefined): Ring[] {
     {
       name: 'real',
       says: 'whole platforms, one after the other',
-      deadlineMs: 2_700_000,
+      deadlineMs: 2_100_000,
       run: (deadlineMs) =>
         runTests(pickFiles('test/e2e/*.test.ts', only), {
           concurrency: 1,
