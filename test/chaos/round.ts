@@ -39,6 +39,8 @@ export interface RoundReport {
   unknown: number
   lost: number
   overlapMs: number
+  /** Of a former leader, on what had begun before the next one's first acknowledgement. */
+  lateAcks: number
   /** From the last acknowledgement of the former leader to the first of the next. */
   handoverMs: number | undefined
   failovers: number
@@ -93,6 +95,7 @@ export async function runRound(options: RoundOptions): Promise<RoundReport> {
       ...measure(entries, faultMs, healthyMs),
       lost: verdict.lost,
       overlapMs: verdict.overlapMs,
+      lateAcks: verdict.late,
       handoverMs: verdict.handoverMsMin,
       failovers: after.timeline - before.timeline,
       healthyMs: Math.round(healthyMs - healMs),
@@ -165,6 +168,7 @@ export function formatRound(report: RoundReport): string {
     `unknown ${unknown}`,
     `lost ${lost}`,
     `overlap ${report.overlapMs.toFixed(0)} ms`,
+    ...(report.lateAcks === 0 ? [] : [`late ${report.lateAcks}`]),
     `failovers ${report.failovers}`,
     `whole in ${(report.healthyMs / 1000).toFixed(1)} s`,
   ]

@@ -74,6 +74,37 @@ const CASES: { name: string; entries: Entry[]; holdings: Holding[]; says: RegExp
       says: [/a former leader acknowledged 4.0 ms after the next one/],
     },
     {
+      name: 'a former leader acknowledges for long, whatever had begun before',
+      entries: [
+        entry(1, insert(1), by('a', 1)),
+        entry(2, insert(4), { ...by('a', 1), endedMs: 20 }),
+        entry(5, insert(2), by('b', 2)),
+        entry(9, insert(3), by('a', 1)),
+      ],
+      holdings: [holding({ values: [1, 2, 3, 4] })],
+      says: [/a former leader acknowledged 4.0 ms after the next one/],
+    },
+    {
+      name: 'a former leader’s word on what had begun before comes late',
+      entries: [
+        entry(1, insert(1), by('a', 1)),
+        entry(2, insert(3), { ...by('a', 1), endedMs: 9 }),
+        entry(5, insert(2), by('b', 2)),
+      ],
+      holdings: [holding({ values: [1, 2, 3] })],
+      says: 'nothing',
+    },
+    {
+      name: 'a former leader’s late word on what is not there',
+      entries: [
+        entry(1, insert(1), by('a', 1)),
+        entry(2, insert(3), { ...by('a', 1), endedMs: 9 }),
+        entry(5, insert(2), by('b', 2)),
+      ],
+      holdings: [holding({ values: [1, 2] })],
+      says: [/acknowledged rows missing on one: 1, e.g. 3/],
+    },
+    {
       name: 'two leaders on one timeline',
       entries: [entry(1, insert(1), by('a', 1)), entry(2, insert(2), by('b', 1))],
       holdings: [holding({ values: [1, 2] })],

@@ -160,10 +160,7 @@ export async function loadRenderCluster(
       CLUSTER_PASSWORDS.map((name) => [name, secrets.get(name)]),
     ) as unknown as ClusterSecrets,
     backup: await loadArchiving(db, sealer, cluster),
-    placedOn: {
-      instances: instances.map(({ host }) => host),
-      gateways: gateways.map(({ host }) => host),
-    },
+    placed: { instances, gateways },
     instances,
     gateways,
   }

@@ -91,8 +91,11 @@ export interface RenderCluster {
   secrets: ClusterSecrets
   /** Where it archives to; undefined while it has no repository. */
   backup: RenderRepository | undefined
-  /** Hosts of all that is placed, also of what does not run yet: who is let in. */
-  placedOn: { instances: readonly RenderHost[]; gateways: readonly RenderHost[] }
+  /** All that is placed, also what does not run yet: who is let in, and has a slot. */
+  placed: {
+    instances: readonly { name: string; host: RenderHost }[]
+    gateways: readonly { host: RenderHost }[]
+  }
   /** Those that are to run. */
   instances: readonly RenderInstance[]
   gateways: readonly RenderGateway[]

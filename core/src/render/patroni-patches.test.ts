@@ -299,6 +299,45 @@ time.sleep(0.1)
 print(sent)
 `
 
+/**
+ * Slots of a leader of three, of which one is away and one has fallen behind: what is wanted, what
+ * is dropped and what is made; then of a replica.
+ */
+const SLOTS = `
+from types import SimpleNamespace as Some
+from unittest.mock import MagicMock
+from patroni.postgresql.slots import SlotsHandler
+
+def sync(leads):
+    done = []
+    def query(text, *params):
+        if 'wal_status' in text:
+            return [('me_2',)]
+        if 'pg_drop' in text:
+            done.append('drop ' + params[0])
+            return MagicMock(rowcount=1, fetchone=lambda: (False, True))
+        if 'pg_create' in text:
+            done.append('make ' + params[0])
+        return []
+    handler = SlotsHandler.__new__(SlotsHandler)
+    handler._query = query
+    handler._schedule_load_slots = False
+    handler._unready_logical_slots = {}
+    handler._replication_slots = {name: {'type': 'physical'} for name in ('me_2', 'me_3', 'other')}
+    members = {'howdah_instances': ['me-1', 'me-2', 'me-3', 'me-4']}
+    handler._postgresql = MagicMock(config=members, major_version=150000, is_leader=lambda: leads)
+    handler._postgresql.name = 'me-1'
+    handler._postgresql.citus_handler.ignore_replication_slot = lambda slot: False
+    slots = {'me_2': {'type': 'physical'}} if leads else {}
+    config = Some(ignore_slots_matchers=[])
+    cluster = Some(config=config, slots=None, get_replication_slots=lambda *args: slots)
+    handler.sync_replication_slots(cluster, False)
+    print(sorted(slots), sorted(done))
+
+sync(True)
+sync(False)
+`
+
 async function withPatches(
   program: string,
   ...args: string[]
@@ -357,6 +396,16 @@ test('the checkpoint is written before clients are held, and not again', async (
 test('PostgreSQL is told of its promotion until it has noticed', async () => {
   const { stdout } = await withPatches(PROMOTE)
   assert.equal(stdout.trim(), 'True [10, 10]\n[10, 10]')
+})
+
+test('a leader keeps the slots of all instances, and makes those anew that were lost', async () => {
+  const { stdout, stderr } = await withPatches(SLOTS)
+  assert.equal(stderr, '')
+  const [leader, replica] = stdout.trim().split('\n')
+  const done = ['drop me_2', 'drop other', 'make me_2', 'make me_4']
+  const say = (names: string[]) => `[${names.map((name) => `'${name}'`).join(', ')}]`
+  assert.equal(leader, `${say(['me_2', 'me_3', 'me_4'])} ${say(done)}`)
+  assert.equal(replica, `[] ${say(['drop me_2', 'drop me_3', 'drop other'])}`)
 })
 
 test('a Patroni asks its own member of the dcs, and comes back to a healthy one', async () => {

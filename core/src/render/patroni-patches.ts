@@ -55,6 +55,12 @@
 // wake_for_promotion: a replica whose leader has gone looks for WAL, and in the moment when it sees
 // that its connection has failed it may overlook that it is to be promoted: it does so when it
 // looks again, up to wal_retrieve_retry_interval later. It is told again until it has noticed.
+//
+// keep_slots (before 4.0, whose member_slots_ttl does it): Patroni drops the slot of a replica
+// whose lease in the dcs has run out, three seconds after its host went. The leader then recycles
+// WAL that the replica needs, and it never follows again by itself: decision 019. Slots of all
+// instances that are to run are kept; max_slot_wal_keep_size bounds them, and one that went beyond
+// is made anew, as a copy of the leader could not follow by it.
 
 /** Python's own name for a module that it imports when it starts. */
 export const PATCHES_FILE = 'sitecustomize.py'
@@ -412,11 +418,32 @@ def wake_for_promotion():
     Postgresql._wait_promote = _wait_promote
 
 
+def keep_slots():
+    from patroni.dcs import slot_name_from_member_name
+    from patroni.postgresql.slots import SlotsHandler
+
+    drop = SlotsHandler._drop_incorrect_slots
+    lost = """SELECT slot_name FROM pg_catalog.pg_replication_slots
+      WHERE slot_type = 'physical' AND wal_status = 'lost' AND NOT active"""
+
+    def _drop_incorrect_slots(self, cluster, slots, *args, **kwargs):
+        if self._postgresql.is_leader():
+            for name in self._postgresql.config.get('howdah_instances') or []:
+                if name != self._postgresql.name:
+                    slots.setdefault(slot_name_from_member_name(name), {'type': 'physical'})
+            for name, in list(self._query(lost)):
+                if name in slots and self.drop_replication_slot(name) == (False, True):
+                    self._replication_slots.pop(name, None)
+        return drop(self, cluster, slots, *args, **kwargs)
+
+    SlotsHandler._drop_incorrect_slots = _drop_incorrect_slots
+
+
 # The helper process that starts a postmaster needs none of this, nor the time to load it.
 if not any('multiprocessing' in word for word in getattr(sys, 'orig_argv', [])):
     for patch in (plain_tls, compare_before_leading, send_at_once, ask_shortly, stay_near,
                   leave_sooner, look_again, take_spare, look_sooner, ask_before_leaving,
-                  wake_for_promotion):
+                  wake_for_promotion, keep_slots):
         try:
             patch()
         except Exception as error:

@@ -71,7 +71,8 @@ function addressesOf(host: RenderHost): string[] {
  * database would have Patroni write this anew at a moment at which it forgets to.
  */
 export function renderHba(cluster: RenderCluster): string[] {
-  const { instances: instanceHosts, gateways: gatewayHosts } = cluster.placedOn
+  const instanceHosts = cluster.placed.instances.map(({ host }) => host)
+  const gatewayHosts = cluster.placed.gateways.map(({ host }) => host)
   const masks = (hosts: readonly RenderHost[]) => [...new Set(hosts.flatMap(addressesOf))]
   const { superuser, replication, rewind, pooler, gateway, probe } = PLATFORM_ROLES
   const from = (hosts: readonly RenderHost[], databases: string, role: string) =>
@@ -122,6 +123,8 @@ function postgresqlSettings(
     basebackup: [{ checkpoint: 'fast' }],
     remove_data_directory_on_rewind_failure: true,
     remove_data_directory_on_diverged_timelines: true,
+    // Not Patroni's: the patch keep_slots reads it.
+    howdah_instances: cluster.placed.instances.map(({ name }) => name).sort(),
     parameters: {
       unix_socket_directories: `${root}/${HOST_LAYOUT.run}`,
       ssl_cert_file: `${root}/${config}/server.crt`,

@@ -148,10 +148,7 @@ export function sampleFleet(change: Partial<SampleOptions> = {}): SampleFleet {
       cipherPass: 'password-of-backups',
       queueBytesMax: 5120 * MIB,
     },
-    placedOn: {
-      instances: instances.map(({ host }) => host),
-      gateways: gateways.map(({ host }) => host),
-    },
+    placed: { instances, gateways },
     instances,
     gateways,
   }

@@ -351,11 +351,32 @@ def wake_for_promotion():
     Postgresql._wait_promote = _wait_promote
 
 
+def keep_slots():
+    from patroni.dcs import slot_name_from_member_name
+    from patroni.postgresql.slots import SlotsHandler
+
+    drop = SlotsHandler._drop_incorrect_slots
+    lost = """SELECT slot_name FROM pg_catalog.pg_replication_slots
+      WHERE slot_type = 'physical' AND wal_status = 'lost' AND NOT active"""
+
+    def _drop_incorrect_slots(self, cluster, slots, *args, **kwargs):
+        if self._postgresql.is_leader():
+            for name in self._postgresql.config.get('howdah_instances') or []:
+                if name != self._postgresql.name:
+                    slots.setdefault(slot_name_from_member_name(name), {'type': 'physical'})
+            for name, in list(self._query(lost)):
+                if name in slots and self.drop_replication_slot(name) == (False, True):
+                    self._replication_slots.pop(name, None)
+        return drop(self, cluster, slots, *args, **kwargs)
+
+    SlotsHandler._drop_incorrect_slots = _drop_incorrect_slots
+
+
 # The helper process that starts a postmaster needs none of this, nor the time to load it.
 if not any('multiprocessing' in word for word in getattr(sys, 'orig_argv', [])):
     for patch in (plain_tls, compare_before_leading, send_at_once, ask_shortly, stay_near,
                   leave_sooner, look_again, take_spare, look_sooner, ask_before_leaving,
-                  wake_for_promotion):
+                  wake_for_promotion, keep_slots):
         try:
             patch()
         except Exception as error:
