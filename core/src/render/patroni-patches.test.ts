@@ -1,8 +1,9 @@
 // Goal: a patch changes what it says and no more. Method: Python loads the module as Patroni's
 // process does, and Patroni's own classes are asked; only what they would send is caught.
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
@@ -350,6 +351,7 @@ async function withPatches(
       PYTHONPATH: directory,
       PYTHONDONTWRITEBYTECODE: '1',
       HOWDAH_LEAVING: join(directory, 'leaving.sock'),
+      HOWDAH_SERVICE: '/patroni-a',
     }
     return await promisify(execFile)('/usr/bin/python3', ['-c', program, directory, ...args], {
       env,
@@ -406,6 +408,25 @@ test('a leader keeps the slots of all instances, and makes those anew that were 
   const say = (names: string[]) => `[${names.map((name) => `'${name}'`).join(', ')}]`
   assert.equal(leader, `${say(['me_2', 'me_3', 'me_4'])} ${say(done)}`)
   assert.equal(replica, `[] ${say(['drop me_2', 'drop me_3', 'drop other'])}`)
+})
+
+test('a Patroni ends what the one before it had begun to write, and nothing else', async (t) => {
+  const directory = await mkdtemp('/tmp/hwd-')
+  t.after(() => rm(directory, { recursive: true, force: true }))
+  await copyFile('/usr/bin/sleep', join(directory, 'pg_rewind'))
+  await copyFile('/usr/bin/sleep', join(directory, 'postgres'))
+  const begin = (program: string, service: string) => {
+    const child = spawn(join(directory, program), ['60'], { env: { HOWDAH_SERVICE: service } })
+    t.after(() => child.kill('SIGKILL'))
+    return { child, ended: once(child, 'exit') }
+  }
+  const orphan = begin('pg_rewind', '/patroni-a')
+  const others = [begin('pg_rewind', '/patroni-b'), begin('postgres', '/patroni-a')]
+  await Promise.all([orphan, ...others].map(({ child }) => once(child, 'spawn')))
+  const { stderr } = await withPatches('')
+  assert.equal(stderr, '')
+  assert.deepEqual(await orphan.ended, [null, 'SIGKILL'])
+  for (const { child } of others) assert.equal(child.exitCode ?? child.signalCode, null)
 })
 
 test('a Patroni asks its own member of the dcs, and comes back to a healthy one', async () => {

@@ -61,6 +61,10 @@
 // WAL that the replica needs, and it never follows again by itself: decision 019. Slots of all
 // instances that are to run are kept; max_slot_wal_keep_size bounds them, and one that went beyond
 // is made anew, as a copy of the leader could not follow by it.
+//
+// end_orphans: a Patroni that is killed leaves the program running with which it was rewinding or
+// copying. The next one would start PostgreSQL on a directory that is still being written: it ends
+// what it finds of its service first.
 
 /** Python's own name for a module that it imports when it starts. */
 export const PATCHES_FILE = 'sitecustomize.py'
@@ -439,11 +443,47 @@ def keep_slots():
     SlotsHandler._drop_incorrect_slots = _drop_incorrect_slots
 
 
+def end_orphans():
+    import os
+    import signal
+    import time
+
+    mark = ('HOWDAH_SERVICE=%s' % os.environ.get('HOWDAH_SERVICE', '')).encode()
+    enough_s, look_s = 10, 0.01
+
+    def read(pid, name):
+        try:
+            with open('/proc/%s/%s' % (pid, name), 'rb') as file:
+                return file.read()
+        except OSError:
+            return b''
+
+    def writes_data(pid):
+        words = read(pid, 'cmdline').split(b'\\0')
+        program = os.path.basename(words[0])
+        writes = program in (b'pg_rewind', b'pg_basebackup') or (
+            program == b'pgbackrest' and b'restore' in words)
+        return writes and mark in read(pid, 'environ').split(b'\\0')
+
+    stop = time.monotonic() + enough_s
+    while time.monotonic() < stop:
+        orphans = [pid for pid in os.listdir('/proc') if pid.isdigit() and writes_data(pid)]
+        if not orphans:
+            return
+        for pid in orphans:
+            try:
+                os.kill(int(pid), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        time.sleep(look_s)
+    raise RuntimeError('%r outlive SIGKILL' % orphans)
+
+
 # The helper process that starts a postmaster needs none of this, nor the time to load it.
 if not any('multiprocessing' in word for word in getattr(sys, 'orig_argv', [])):
     for patch in (plain_tls, compare_before_leading, send_at_once, ask_shortly, stay_near,
                   leave_sooner, look_again, take_spare, look_sooner, ask_before_leaving,
-                  wake_for_promotion, keep_slots):
+                  wake_for_promotion, keep_slots, end_orphans):
         try:
             patch()
         except Exception as error:

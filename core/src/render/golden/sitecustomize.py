@@ -372,11 +372,47 @@ def keep_slots():
     SlotsHandler._drop_incorrect_slots = _drop_incorrect_slots
 
 
+def end_orphans():
+    import os
+    import signal
+    import time
+
+    mark = ('HOWDAH_SERVICE=%s' % os.environ.get('HOWDAH_SERVICE', '')).encode()
+    enough_s, look_s = 10, 0.01
+
+    def read(pid, name):
+        try:
+            with open('/proc/%s/%s' % (pid, name), 'rb') as file:
+                return file.read()
+        except OSError:
+            return b''
+
+    def writes_data(pid):
+        words = read(pid, 'cmdline').split(b'\0')
+        program = os.path.basename(words[0])
+        writes = program in (b'pg_rewind', b'pg_basebackup') or (
+            program == b'pgbackrest' and b'restore' in words)
+        return writes and mark in read(pid, 'environ').split(b'\0')
+
+    stop = time.monotonic() + enough_s
+    while time.monotonic() < stop:
+        orphans = [pid for pid in os.listdir('/proc') if pid.isdigit() and writes_data(pid)]
+        if not orphans:
+            return
+        for pid in orphans:
+            try:
+                os.kill(int(pid), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        time.sleep(look_s)
+    raise RuntimeError('%r outlive SIGKILL' % orphans)
+
+
 # The helper process that starts a postmaster needs none of this, nor the time to load it.
 if not any('multiprocessing' in word for word in getattr(sys, 'orig_argv', [])):
     for patch in (plain_tls, compare_before_leading, send_at_once, ask_shortly, stay_near,
                   leave_sooner, look_again, take_spare, look_sooner, ask_before_leaving,
-                  wake_for_promotion, keep_slots):
+                  wake_for_promotion, keep_slots, end_orphans):
         try:
             patch()
         except Exception as error:
