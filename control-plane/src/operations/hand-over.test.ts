@@ -23,6 +23,7 @@ test('Patroni refuses, fails for certain, or does not know', () => {
   const unwritten = 'failed to write switchover key into DCS'
   assert.match(refusalOf({ status: 503, body: unwritten }) ?? '', /failed to write/)
   assert.match(refusalOf({ status: 412, body: 'no good candidates' }) ?? '', /412: "no good/)
+  assert.equal(refusalOf({ status: 412, body: 'leader name does not match' }), undefined)
 })
 
 test('a gateway that refuses a hold says why, even where another does not answer', () => {

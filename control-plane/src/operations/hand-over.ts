@@ -296,13 +296,19 @@ export async function drain(step: StepContext, name: string, draining: boolean):
   if (draining && failed !== undefined) throw failed.reason
 }
 
+/** Its Patroni knows of another leader: what we had heard is from before this step began again. */
+const IS_OUTDATED = /leader name does not match/i
+
 /**
  * Why Patroni did not change the leader; undefined: it did, or does not know. 503 stands for both
- * "failed" and "status unknown", which it says when agents had taken the key themselves, too.
+ * "failed" and "status unknown", which it says when agents had taken the key themselves, too. One
+ * that was done before a crash of ours is refused as outdated: reports will tell who leads.
  */
 export function refusalOf({ status, body }: { status: number; body: unknown }): string | undefined {
-  const isKnown = status >= 400 && (status !== 503 || /failed/i.test(JSON.stringify(body)))
-  return isKnown ? `Patroni answered ${status}: ${JSON.stringify(body)}` : undefined
+  const text = JSON.stringify(body)
+  const isKnown = status >= 400 && (status !== 503 || /failed/i.test(text))
+  if (!isKnown || (status === 412 && IS_OUTDATED.test(text))) return undefined
+  return `Patroni answered ${status}: ${text}`
 }
 
 /** What `begin-switchover` returns; see agent/src/tasks/switch-over.ts. */
