@@ -2,6 +2,8 @@
 // for it; without the control plane everything goes on, and a host that reboots comes back as it
 // was.
 import assert from 'node:assert/strict'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { after, before, beforeEach, test } from 'node:test'
 import type { Cluster } from '@howdah/core/contract/clusters.ts'
 import type { Host } from '@howdah/core/contract/hosts.ts'
@@ -19,6 +21,7 @@ import {
 import { connectPlatformDb } from '../harness/inventory.ts'
 import { LONG } from '../harness/long.ts'
 import { explainFailures, startPlatform, type TestPlatform } from '../harness/platform.ts'
+import { superuserSql } from '../harness/superuser-sql.ts'
 import { until } from '../harness/until.ts'
 import { startWriter, type WriterReport } from '../harness/writer.ts'
 
@@ -247,6 +250,21 @@ test('hosts that reboot without a control plane come back as they were', LONG, a
   } finally {
     await startControlPlane()
   }
+  await waitHealthy()
+})
+
+// What a process of PostgreSQL that dies in the middle of a promotion leaves: a replica that has
+// the lead for itself, and a Patroni that takes the promotion for done.
+test('a leader that became a replica behind its Patroni leads again', async () => {
+  const [row] = await superuserSql<{ directory: string; writer: number }>(
+    platform,
+    'alive',
+    `select current_setting('data_directory') as directory,
+       (select pid from pg_stat_activity where backend_type = 'walwriter') as writer`,
+  )
+  await writeFile(join(row?.directory ?? '', 'standby.signal'), '')
+  process.kill(row?.writer ?? 0, 'SIGKILL')
+  await assertWrites('write')
   await waitHealthy()
 })
 

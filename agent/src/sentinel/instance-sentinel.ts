@@ -18,7 +18,8 @@ import { startStopwatch } from '../stopwatch.ts'
 import { pause } from '../wake.ts'
 import { type FenceTarget, fence, killPatroni } from './fence.ts'
 import type { ClusterHearing } from './heartbeats.ts'
-import { askLocally, isInRecovery } from './local-session.ts'
+import { askLocally, isInRecovery, type LocalAnswer } from './local-session.ts'
+import { watchPromotion } from './lost-promotion.ts'
 import { runPatroniWatchdog } from './patroni-watchdog.ts'
 import {
   findPostmaster,
@@ -195,6 +196,7 @@ async function release(
 async function runCanary(needs: SentinelNeeds, target: FenceTarget): Promise<void> {
   const { signal, log, instance, cluster, watch } = needs
   const limitMs = SENSITIVITY_LIMITS[cluster.sensitivity].canaryMs
+  const promotion = watchPromotion(needs, target)
   let claim: string | undefined
   let claimedMs = 0
   let healthyMs = 0
@@ -210,10 +212,14 @@ async function runCanary(needs: SentinelNeeds, target: FenceTarget): Promise<voi
       healthyMs = startedMs
       wrote = false
     }
-    if (held !== undefined && (await canWrite(needs, Math.min(limitMs, 3000)))) {
+    const said = held && (await tryToWrite(needs, Math.min(limitMs, 3000)))
+    // An answer, even a refusal, is life: only silence and a lost connection count against it.
+    if (said !== undefined && said !== 'silence') {
       healthyMs = performance.now()
       wrote = true
     }
+    if (held !== undefined && said === 'refusal') await promotion.refused(held.createRevision)
+    else promotion.accepted()
     const nowMs = performance.now()
     const [heldMs, silentMs] = [nowMs - claimedMs, nowMs - healthyMs]
     const verdict = judgeCanary({ wrote, heldMs, silentMs, limitMs })
@@ -228,16 +234,15 @@ async function runCanary(needs: SentinelNeeds, target: FenceTarget): Promise<voi
   log.debug({ instance: instance.name }, 'canary stopped')
 }
 
-async function canWrite(needs: SentinelNeeds, timeoutMs: number): Promise<boolean> {
-  const answer = await askLocally(
+async function tryToWrite(needs: SentinelNeeds, timeoutMs: number): Promise<LocalAnswer['kind']> {
+  const { kind } = await askLocally(
     needs,
     timeoutMs,
     `insert into howdah.canary as c (gateway, written_at, sequence) values ($1, now(), 1)
      on conflict (gateway) do update set written_at = now(), sequence = c.sequence + 1`,
     [needs.instance.name],
   )
-  // An answer, even a refusal, is life: only silence and a lost connection count against it.
-  return answer.kind !== 'silence'
+  return kind
 }
 
 /**
