@@ -40,6 +40,7 @@ const WELL: ReadinessInput = {
   dcsMembers: members(true, true, true),
   silentHosts: [],
   deaf: [],
+  lowDisks: [],
   maintenance: false,
   lagBytesMax: 100,
 }
@@ -72,6 +73,7 @@ const failing: [string, Partial<ReadinessInput>, string, RegExp][] = [
     'dcs',
     /^1 of 1 .* healthy; only 0 outside the leader's host, 1 needed$/,
   ],
+  ['a disk that fills', { lowDisks: [{ name: 'h-1', said: '4 %' }] }, 'disks', /^h-1: 4 %$/],
   ['no gateway', { gateways: [{ name: 'gw-1', ready: false }] }, 'gateways', /^gw-1 not ready$/],
   ['an agent away', { silentHosts: ['host-2'] }, 'agents', /^host-2 silent$/],
   [

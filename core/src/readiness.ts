@@ -19,6 +19,8 @@ export interface ReadinessInput {
   silentHosts: readonly string[]
   /** Of hosts whose agents are heard: who does not hear whose heartbeats. */
   deaf: readonly { name: string; to: string }[]
+  /** Hosts of the cluster whose disk is nearly full, and what is said of it. */
+  lowDisks: readonly { name: string; said: string }[]
   maintenance: boolean
   lagBytesMax: number
 }
@@ -36,6 +38,7 @@ export function judgeReadiness(input: ReadinessInput): Readiness {
     gatewayCheck(input),
     agentCheck(input),
     heartbeatCheck(input),
+    diskCheck(input),
     pauseCheck(input),
   ]
   return { ready: checks.every(({ ok }) => ok), checks }
@@ -138,5 +141,17 @@ function heartbeatCheck({ deaf }: ReadinessInput): Check {
     deaf.length === 0,
     deaf.length === 0 ? 'hosts hear each other' : pairs.join(', '),
     `let UDP port ${HEARTBEAT_PORT} pass between the hosts; without it the loss of one waits 20 s`,
+  )
+}
+
+/** Whoever takes over has to write, and archives its WAL through its own disk. */
+function diskCheck({ lowDisks }: ReadinessInput): Check {
+  return check(
+    'disks',
+    lowDisks.length === 0,
+    lowDisks.length === 0
+      ? 'disks have space'
+      : lowDisks.map(({ name, said }) => `${name}: ${said}`).join(', '),
+    'drop or truncate what is not needed, or give it a larger disk; remove no files below data',
   )
 }

@@ -2,6 +2,7 @@
 
 import { clusterHealth, type ObservedInstance } from '@howdah/core/cluster-health.ts'
 import type { Cluster, Endpoint, Instance } from '@howdah/core/contract/clusters.ts'
+import { isDiskLow, sayFree } from '@howdah/core/disk-space.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
 import { summarizeFailovers } from '@howdah/core/failovers.ts'
 import type { PatroniStatus, ServiceStatus } from '@howdah/core/protocol.ts'
@@ -109,6 +110,18 @@ function silentHosts(
   return ids.flatMap((id) => {
     const host = hosts.get(id)
     return host === undefined || host.online ? [] : [host.name]
+  })
+}
+
+function lowDisks(
+  hosts: ReadonlyMap<string, HostRow>,
+  parts: readonly { host_id: string }[],
+): { name: string; said: string }[] {
+  const ids = [...new Set(parts.map((part) => part.host_id))]
+  return ids.flatMap((id) => {
+    const host = hosts.get(id)
+    if (host?.facts == null || !isDiskLow(host.facts)) return []
+    return [{ name: host.name, said: sayFree(host.facts) }]
   })
 }
 
@@ -238,6 +251,7 @@ export async function showClusters(db: Queryable, rows: readonly ClusterRow[]): 
         })),
         silentHosts: silentHosts(hosts, [...instances, ...gateways]),
         deaf: deafHosts(hosts, row.id, [...instances, ...gateways]),
+        lowDisks: lowDisks(hosts, [...instances, ...gateways]),
         maintenance: row.spec.maintenance,
         lagBytesMax: CANDIDATE_LAG_BYTES_MAX,
       }),

@@ -1,5 +1,6 @@
 // Owns the host, enrolment_token, dcs and dcs_member tables.
 import type { Host, HostRole } from '@howdah/core/contract/hosts.ts'
+import { isDiskLow, sayFree } from '@howdah/core/disk-space.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
 import { newId } from '@howdah/core/ids.ts'
 import type { HostFacts, ServiceStatus, Unheard } from '@howdah/core/protocol.ts'
@@ -44,7 +45,8 @@ function hostMessage(row: HostRow): string {
   if (!row.online) return `not heard of since ${row.seen_at.toISOString()}`
   if (row.apply_error !== '') return `cannot apply its spec: ${row.apply_error}`
   if (row.applied_revision < row.desired_revision) return 'applies a change'
-  return `runs ${row.services.length} services`
+  const low = row.facts !== null && isDiskLow(row.facts) ? `; ${sayFree(row.facts)}` : ''
+  return `runs ${row.services.length} services${low}`
 }
 
 export function toHost(row: HostRow): Host {
@@ -150,11 +152,19 @@ export async function touchHosts(tx: Queryable, ids: readonly string[]): Promise
   }
 }
 
-export async function recordFacts(db: Queryable, id: string, facts: HostFacts): Promise<void> {
-  await db.query('update host set facts = $2, seen_at = now() where id = $1', [
-    id,
-    JSON.stringify(facts),
-  ])
+/** Returns what it had told before. */
+export async function recordFacts(
+  tx: Queryable,
+  id: string,
+  facts: HostFacts,
+): Promise<HostFacts | undefined> {
+  const { rows } = await tx.query<{ facts: HostFacts | null }>(
+    `with before as (select facts from host where id = $1 for update)
+     update host set facts = $2, seen_at = now() from before where id = $1
+     returning before.facts`,
+    [id, JSON.stringify(facts)],
+  )
+  return rows[0]?.facts ?? undefined
 }
 
 export async function recordReport(

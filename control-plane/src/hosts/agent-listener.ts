@@ -3,6 +3,7 @@
 import type { SecureContextOptions, TLSSocket } from 'node:tls'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
+import { diskNews } from '@howdah/core/disk-space.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
 import { isId, newId } from '@howdah/core/ids.ts'
 import {
@@ -174,7 +175,10 @@ async function sync(
   reply: FastifyReply,
 ): Promise<SyncReply> {
   const { database, sealer, changes } = platform
-  await recordFacts(database, hostId, body.facts)
+  await database.transaction(async (tx) => {
+    const news = diskNews(await recordFacts(tx, hostId, body.facts), body.facts)
+    if (news !== undefined) await addEvent(tx, { ...news, hostId })
+  })
   const gone = new AbortController()
   reply.raw.on('close', () => gone.abort())
   const answer = await changes.waitUntil(
