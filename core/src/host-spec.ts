@@ -209,3 +209,6 @@ export const HOST_LAYOUT = {
 
 /** Where Patronis ask the agent whether they may go. */
 export const LEAVING_SOCKET = `${HOST_LAYOUT.agentRun}/leaving.sock`
+
+/** What a data directory's name is followed by in that of the mark that it is not whole. */
+export const UNFINISHED_MARK = '.unfinished'

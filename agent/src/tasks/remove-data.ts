@@ -2,7 +2,7 @@
 // link that a service planted can lead to nothing that the service could not remove itself.
 import { lstat, realpath } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import type { HostSpec } from '@howdah/core/host-spec.ts'
+import { type HostSpec, UNFINISHED_MARK } from '@howdah/core/host-spec.ts'
 import { below, type HostRoot, isServiceTop, topOf } from '../host-root.ts'
 import { runProgram } from '../run-program.ts'
 import { endStrayPrograms } from './stray-programs.ts'
@@ -26,14 +26,16 @@ export async function removeData(relative: string, needs: RemovalNeeds): Promise
   const path = below(root, relative)
   refuseInUse(relative, needs)
   await endStrayPrograms(path)
-  const found = await lstat(path).catch(() => undefined)
-  if (found === undefined) return
+  // The mark goes last: what is half removed is not whole.
+  const mark = `${path}${UNFINISHED_MARK}`
+  const found = await Promise.all([path, mark].map((one) => lstat(one).catch(() => undefined)))
+  if (found.every((one) => one === undefined)) return
   const parent = await realpath(dirname(path))
   if (parent !== join(await realpath(root.path), dirname(relative))) {
     throw new TaskError('refused', `${relative} leads out of the host's root`)
   }
   await runProgram({
-    argv: ['/usr/bin/rm', '--recursive', '--force', '--one-file-system', '--', path],
+    argv: ['/usr/bin/rm', '--recursive', '--force', '--one-file-system', '--', path, mark],
     timeoutMs: needs.timeoutMs,
     user: root.dropTo,
     signal: needs.signal,

@@ -1,13 +1,12 @@
 // Goal: a patch changes what it says and no more. Method: Python loads the module as Patroni's
 // process does, and Patroni's own classes are asked; only what they would send is caught.
 import assert from 'node:assert/strict'
-import { execFile, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { promisify } from 'node:util'
-import { PATCHES_FILE, PATRONI_PATCHES } from './patroni-patches.ts'
+import { withPatches } from '../testing/with-patches.ts'
 
 /** Prints, per line, how long Patroni waits for a status: who asks, in which mode, whom. */
 const ASK = `
@@ -338,28 +337,6 @@ def sync(leads):
 sync(True)
 sync(False)
 `
-
-async function withPatches(
-  program: string,
-  ...args: string[]
-): Promise<{ stdout: string; stderr: string }> {
-  const directory = await mkdtemp('/tmp/hwd-')
-  try {
-    await writeFile(join(directory, PATCHES_FILE), PATRONI_PATCHES)
-    const env = {
-      PATH: '/usr/bin',
-      PYTHONPATH: directory,
-      PYTHONDONTWRITEBYTECODE: '1',
-      HOWDAH_LEAVING: join(directory, 'leaving.sock'),
-      HOWDAH_SERVICE: '/patroni-a',
-    }
-    return await promisify(execFile)('/usr/bin/python3', ['-c', program, directory, ...args], {
-      env,
-    })
-  } finally {
-    await rm(directory, { recursive: true, force: true })
-  }
-}
 
 test('a spare data directory is taken once, and then initdb runs', async () => {
   const { stdout, stderr } = await withPatches(TAKE)

@@ -38,10 +38,6 @@
 // changed meanwhile with its next turn, up to a second later. That may be that nobody leads: it is
 // woken.
 //
-// take_spare: initdb is a second of work for two processors, while somebody waits for a new
-// cluster. Where the agent has made a spare data directory (agent/src/apply/spares.ts), it is taken
-// by renaming it. The superuser's password, which initdb would set, Patroni sets again anyway.
-//
 // look_sooner: Patroni looks once a second whether a PostgreSQL that it starts is up. The first
 // look comes after 5 ms, too early for any, so each start costs a second: decision 007.
 
@@ -62,14 +58,14 @@
 // instances that are to run are kept; max_slot_wal_keep_size bounds them, and one that went beyond
 // is made anew, as a copy of the leader could not follow by it.
 //
-// end_orphans: a Patroni that is killed leaves the program running with which it was rewinding or
-// copying. The next one would start PostgreSQL on a directory that is still being written: it ends
-// what it finds of its service first.
+// Those that keep data directories whole are in patroni-data-patches.ts.
+import { PATRONI_DATA_PATCHES } from './patroni-data-patches.ts'
 
 /** Python's own name for a module that it imports when it starts. */
 export const PATCHES_FILE = 'sitecustomize.py'
 
 export const PATRONI_PATCHES = `# Rendered by Howdah; see core/src/render/patroni-patches.ts.
+import os
 import sys
 
 
@@ -270,35 +266,6 @@ def look_again():
     KVCache._do_watch = _do_watch
 
 
-def take_spare():
-    import os
-    from patroni.postgresql.bootstrap import Bootstrap
-
-    bootstrap, initdb = Bootstrap.bootstrap, Bootstrap._initdb
-
-    def sync(directory):
-        handle = os.open(directory, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
-
-    def remembering(self, config):
-        self.howdah_spare = config.get('howdah_spare')
-        return bootstrap(self, config)
-
-    def taking(self, config):
-        data = self._postgresql.data_dir
-        try:
-            os.rename(self.howdah_spare, data)
-        except (OSError, TypeError):
-            return initdb(self, config)
-        sync(os.path.dirname(data))
-        sys.stderr.write('howdah: took %s\\n' % self.howdah_spare)
-        self._postgresql.configure_server_parameters()
-        return True
-
-    Bootstrap.bootstrap, Bootstrap._initdb = remembering, taking
-
-
 def look_sooner():
     import functools
     import time
@@ -443,47 +410,13 @@ def keep_slots():
     SlotsHandler._drop_incorrect_slots = _drop_incorrect_slots
 
 
-def end_orphans():
-    import os
-    import signal
-    import time
-
-    mark = ('HOWDAH_SERVICE=%s' % os.environ.get('HOWDAH_SERVICE', '')).encode()
-    enough_s, look_s = 10, 0.01
-
-    def read(pid, name):
-        try:
-            with open('/proc/%s/%s' % (pid, name), 'rb') as file:
-                return file.read()
-        except OSError:
-            return b''
-
-    def writes_data(pid):
-        words = read(pid, 'cmdline').split(b'\\0')
-        program = os.path.basename(words[0])
-        writes = program in (b'pg_rewind', b'pg_basebackup') or (
-            program == b'pgbackrest' and b'restore' in words)
-        return writes and mark in read(pid, 'environ').split(b'\\0')
-
-    stop = time.monotonic() + enough_s
-    while time.monotonic() < stop:
-        orphans = [pid for pid in os.listdir('/proc') if pid.isdigit() and writes_data(pid)]
-        if not orphans:
-            return
-        for pid in orphans:
-            try:
-                os.kill(int(pid), signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        time.sleep(look_s)
-    raise RuntimeError('%r outlive SIGKILL' % orphans)
-
+${PATRONI_DATA_PATCHES}
 
 # The helper process that starts a postmaster needs none of this, nor the time to load it.
 if not any('multiprocessing' in word for word in getattr(sys, 'orig_argv', [])):
     for patch in (plain_tls, compare_before_leading, send_at_once, ask_shortly, stay_near,
                   leave_sooner, look_again, take_spare, look_sooner, ask_before_leaving,
-                  wake_for_promotion, keep_slots, end_orphans):
+                  wake_for_promotion, keep_slots, end_orphans, copy_anew, copy_left_behind):
         try:
             patch()
         except Exception as error:

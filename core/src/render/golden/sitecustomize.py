@@ -1,4 +1,5 @@
 # Rendered by Howdah; see core/src/render/patroni-patches.ts.
+import os
 import sys
 
 
@@ -199,35 +200,6 @@ def look_again():
     KVCache._do_watch = _do_watch
 
 
-def take_spare():
-    import os
-    from patroni.postgresql.bootstrap import Bootstrap
-
-    bootstrap, initdb = Bootstrap.bootstrap, Bootstrap._initdb
-
-    def sync(directory):
-        handle = os.open(directory, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
-
-    def remembering(self, config):
-        self.howdah_spare = config.get('howdah_spare')
-        return bootstrap(self, config)
-
-    def taking(self, config):
-        data = self._postgresql.data_dir
-        try:
-            os.rename(self.howdah_spare, data)
-        except (OSError, TypeError):
-            return initdb(self, config)
-        sync(os.path.dirname(data))
-        sys.stderr.write('howdah: took %s\n' % self.howdah_spare)
-        self._postgresql.configure_server_parameters()
-        return True
-
-    Bootstrap.bootstrap, Bootstrap._initdb = remembering, taking
-
-
 def look_sooner():
     import functools
     import time
@@ -372,8 +344,68 @@ def keep_slots():
     SlotsHandler._drop_incorrect_slots = _drop_incorrect_slots
 
 
+def sync(path):
+    handle = os.open(path, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
+
+
+def mark_of(postgresql):
+    return postgresql.data_dir + '.unfinished'
+
+
+def identity(postgresql):
+    # A restore may have put another directory in its place.
+    return str(os.stat(postgresql.data_dir).st_ino)
+
+
+def begin_writing(postgresql):
+    with open(mark_of(postgresql), 'w') as file:
+        file.write(identity(postgresql))
+    sync(mark_of(postgresql))
+    sync(os.path.dirname(postgresql.data_dir))
+
+
+def end_writing(postgresql):
+    try:
+        os.unlink(mark_of(postgresql))
+    except FileNotFoundError:
+        return
+    sync(os.path.dirname(postgresql.data_dir))
+
+
+def is_unfinished(postgresql):
+    try:
+        with open(mark_of(postgresql)) as file:
+            return file.read() == identity(postgresql)
+    except OSError:
+        return False
+
+
+def take_spare():
+    from patroni.postgresql.bootstrap import Bootstrap
+
+    bootstrap, initdb = Bootstrap.bootstrap, Bootstrap._initdb
+
+    def remembering(self, config):
+        self.howdah_spare = config.get('howdah_spare')
+        return bootstrap(self, config)
+
+    def taking(self, config):
+        data = self._postgresql.data_dir
+        try:
+            os.rename(self.howdah_spare, data)
+        except (OSError, TypeError):
+            return initdb(self, config)
+        sync(os.path.dirname(data))
+        sys.stderr.write('howdah: took %s\n' % self.howdah_spare)
+        self._postgresql.configure_server_parameters()
+        return True
+
+    Bootstrap.bootstrap, Bootstrap._initdb = remembering, taking
+
+
 def end_orphans():
-    import os
     import signal
     import time
 
@@ -408,11 +440,160 @@ def end_orphans():
     raise RuntimeError('%r outlive SIGKILL' % orphans)
 
 
+def copy_anew():
+    from patroni.postgresql import Postgresql
+    from patroni.postgresql.bootstrap import Bootstrap
+    from patroni.postgresql.cancellable import CancellableSubprocess
+    from patroni.postgresql.rewind import REWIND_STATUS, Rewind
+
+    init, remove, create = (
+        Postgresql.__init__, Postgresql.remove_data_directory, Bootstrap.create_replica)
+    rewind, call = Rewind.pg_rewind, CancellableSubprocess.call
+
+    def begin_copy(postgresql):
+        os.makedirs(postgresql.data_dir, 0o700, exist_ok=True)
+        begin_writing(postgresql)
+
+    def starting(self, *args, **kwargs):
+        self.howdah_copies = False
+        init(self, *args, **kwargs)
+        if not is_unfinished(self):
+            return
+        sys.stderr.write('howdah: %s is not whole\n' % self.data_dir)
+        postmaster = self.is_running()
+        if postmaster:
+            postmaster.signal_kill()
+            postmaster.wait()
+        self.remove_data_directory()
+
+    def removing(self):
+        if os.path.isdir(self.data_dir):
+            begin_writing(self)
+        remove(self)
+        if self.howdah_copies:
+            begin_copy(self)
+        elif not os.path.exists(self.data_dir):
+            end_writing(self)
+
+    def creating(self, *args, **kwargs):
+        postgresql = self._postgresql
+        if not postgresql.data_directory_empty():
+            postgresql.remove_data_directory()
+        begin_copy(postgresql)
+        postgresql.howdah_copies = True
+        try:
+            failed = create(self, *args, **kwargs)
+        finally:
+            postgresql.howdah_copies = False
+        if failed == 0:
+            end_writing(postgresql)
+        return failed
+
+    def calling(self, *args, **kwargs):
+        said = kwargs.get('communicate')
+        code = call(self, *args, **kwargs)
+        self.howdah_said = code, (said or {}).get('stderr') or b''
+        return code
+
+    def rewinding(self, *args, **kwargs):
+        postgresql = self._postgresql
+        postgresql.cancellable.howdah_said = None, b''
+        begin_writing(postgresql)
+        done = rewind(self, *args, **kwargs)
+        code, said = postgresql.cancellable.howdah_said
+        # It ends with 1 where it finds something wrong, and says this before it begins to write.
+        if done or code == 1 and b'rewinding from last common checkpoint' not in said:
+            end_writing(postgresql)
+        else:
+            self._state = REWIND_STATUS.FAILED
+        return done
+
+    Postgresql.__init__, Postgresql.remove_data_directory = starting, removing
+    Bootstrap.create_replica, Rewind.pg_rewind = creating, rewinding
+    CancellableSubprocess.call = calling
+
+
+def copy_left_behind():
+    import re
+    import threading
+    import time
+    from patroni.ha import Ha
+    from patroni.postgresql.connection import get_connection_cursor
+
+    look_s, patience_s = 5, 30
+    replays = re.compile(r'startup\s+(?:recovering|waiting for) [0-9A-F]{8}([0-9A-F]{16})$')
+    is_segment = re.compile(r'[0-9A-F]{24}$').match
+    made = Ha.__init__
+
+    def replayed(postgresql):
+        # PostgreSQL says so in its process's title, also before it lets anybody in.
+        postmaster = postgresql.is_running()
+        titles = [' '.join(child.cmdline()).strip() for child in postmaster.children()]
+        return next((found[1] for found in map(replays.search, titles) if found), None)
+
+    def begins_at(path, address):
+        # A segment that is kept for later use has a later name, and an older address.
+        with open(path, 'rb') as file:
+            return int.from_bytes(file.read(16)[8:], sys.byteorder) == address
+
+    def lacks(wal_directory, segment):
+        # The first that is not there, of this segment and the next one.
+        paths = [entry.path for entry in os.scandir(wal_directory) if is_segment(entry.name)]
+        size = os.path.getsize(paths[0])
+        per_log = 2 ** 32 // size
+        number = int(segment[:8], 16) * per_log + int(segment[8:], 16)
+        for wanted in (number, number + 1):
+            name = '%08X%08X' % divmod(wanted, per_log)
+            named = [path for path in paths if path.endswith(name)]
+            if not any(begins_at(path, wanted * size) for path in named):
+                return name
+        return None
+
+    def oldest(ha, leader):
+        login = ha._rewind._conn_kwargs(leader, ha.state_handler.config.superuser)
+        options = '-c statement_timeout=2000'
+        with get_connection_cursor(connect_timeout=3, options=options, **login) as cursor:
+            cursor.execute("""SELECT min(pg_catalog.substr(name, 9))
+              FROM pg_catalog.pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'""")
+            return cursor.fetchone()[0]
+
+    def is_left_behind(ha, segment):
+        leader = ha.cluster.leader
+        if ha.is_paused() or leader.name == ha.state_handler.name:
+            return False
+        wanted = lacks(ha.state_handler.wal_dir, segment)
+        return wanted is not None and oldest(ha, leader) > wanted
+
+    def watch(ha):
+        seen, since = None, 0
+        while True:
+            time.sleep(look_s)
+            try:
+                segment = replayed(ha.state_handler)
+                if segment != seen:
+                    seen, since = segment, time.monotonic()
+                waits = segment is not None and time.monotonic() - since >= patience_s
+                if not waits or not is_left_behind(ha, segment):
+                    continue
+            except Exception:
+                # What cannot be told now is looked at again.
+                continue
+            sys.stderr.write('howdah: the WAL after %s is gone\n' % segment)
+            begin_writing(ha.state_handler)
+            os._exit(1)
+
+    def __init__(self, patroni):
+        made(self, patroni)
+        threading.Thread(target=watch, args=(self,), daemon=True).start()
+
+    Ha.__init__ = __init__
+
+
 # The helper process that starts a postmaster needs none of this, nor the time to load it.
 if not any('multiprocessing' in word for word in getattr(sys, 'orig_argv', [])):
     for patch in (plain_tls, compare_before_leading, send_at_once, ask_shortly, stay_near,
                   leave_sooner, look_again, take_spare, look_sooner, ask_before_leaving,
-                  wake_for_promotion, keep_slots, end_orphans):
+                  wake_for_promotion, keep_slots, end_orphans, copy_anew, copy_left_behind):
         try:
             patch()
         except Exception as error:

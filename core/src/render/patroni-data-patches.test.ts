@@ -1,0 +1,224 @@
+// Goal: what a rewind, a copy or a removal leaves when it is broken off is never started, and never
+// waits for a human. Method: Patroni's own classes, with programs of PostgreSQL that look, and end
+// or kill their Patroni as told; then another Patroni starts.
+import assert from 'node:assert/strict'
+import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { after, before, beforeEach, test } from 'node:test'
+import { withPatches } from '../testing/with-patches.ts'
+
+/** argv: the place, then what to do. Prints what came of it, and what is there in the end. */
+const PATRONI = `
+import os, shutil, sys
+from patroni.postgresql import Postgresql
+from patroni.postgresql.rewind import Rewind
+
+place, act = sys.argv[2:4]
+login = {'username': 'me', 'password': 'secret'}
+postgresql = Postgresql({
+    'name': 'me-1', 'scope': 'me', 'data_dir': place + '/pgdata', 'bin_dir': place,
+    'listen': '127.0.0.1:1', 'connect_address': '127.0.0.1:1', 'retry_timeout': 10,
+    'pgpass': place + '/pgpass', 'use_pg_rewind': True, 'parameters': {},
+    'authentication': {'superuser': login, 'replication': login, 'rewind': login}})
+
+def break_off(*args):
+    os.unlink(place + '/pgdata/whole')
+    os._exit(9)
+
+if act == 'rewind':
+    rewind = Rewind(postgresql)
+    rewind._state = 0
+    print(rewind.pg_rewind({'host': 'leader', 'port': '1', **login}), rewind.failed)
+if act == 'copy':
+    leader = type('Leader', (), {'conn_url': 'postgres://leader:1/'})()
+    leader.conn_kwargs = lambda auth: {'host': 'leader', 'port': '1', 'user': 'me'}
+    print(postgresql.bootstrap.create_replica(leader))
+if act == 'remove':
+    shutil.rmtree = break_off
+    postgresql.remove_data_directory()
+`
+
+/**
+ * argv: the place, the title of the replica's startup process, the leader and its oldest WAL, and
+ * whether the cluster is paused. Ends with 1 as the patch does, or by itself after a minute of a
+ * clock that does not wait.
+ */
+const BEHIND = `
+import os, sys, threading, time
+from types import SimpleNamespace as Some
+from unittest.mock import MagicMock
+from patroni import psycopg
+from patroni.ha import Ha
+
+place, title, leads, oldest, paused = sys.argv[2:7]
+now, ready, over = [0], threading.Event(), threading.Event()
+
+def sleep(seconds):
+    if seconds < 5:
+        # Another patch's thread, which looks for its agent.
+        threading.Event().wait()
+    ready.wait()
+    now[0] += seconds
+    if now[0] > 60:
+        over.set()
+        threading.Event().wait()
+
+time.sleep, time.monotonic = sleep, lambda: now[0]
+asked = []
+
+def connect(**login):
+    asked.append((login['host'], login['user']))
+    return MagicMock(**{'cursor.return_value.__enter__.return_value.fetchone': lambda: (oldest,)})
+
+psycopg.connect = connect
+startup = Some(cmdline=lambda: ['postgres: me: ' + title, '', ''])
+other = Some(cmdline=lambda: ['postgres: me: checkpointer'])
+wal = place + '/pgdata/pg_wal'
+postgresql = MagicMock(data_dir=place + '/pgdata', wal_dir=wal, major_version=150000)
+postgresql.name = 'me-1'
+postgresql.config.superuser = {'username': 'me'}
+postgresql.is_running = lambda: Some(children=lambda: [other, startup])
+leader = Some(name=leads, conn_kwargs=lambda auth: {'host': leads, 'user': auth['username']})
+Ha.is_paused = lambda self: paused == 'yes'
+ha = Ha(MagicMock(postgresql=postgresql))
+ha.cluster = Some(leader=leader)
+ready.set()
+over.wait(20)
+print(over.is_set())
+sys.stdout.flush()
+os._exit(0)
+`
+
+let place: string
+const data = () => join(place, 'pgdata')
+
+before(async () => {
+  place = await mkdtemp('/tmp/hwd-')
+  for (const name of ['postgres', 'pg_controldata']) await program(name, '')
+})
+after(() => rm(place, { recursive: true, force: true }))
+
+/** A directory that is whole, and was not written by any of the programs. */
+beforeEach(async () => {
+  await rm(data(), { recursive: true, force: true })
+  await rm(`${data()}.unfinished`, { force: true })
+  await mkdir(join(data(), 'global'), { recursive: true, mode: 0o700 })
+  await writeFile(join(data(), 'PG_VERSION'), '15\n')
+  await writeFile(join(data(), 'global', 'pg_control'), '')
+  await writeFile(join(data(), 'whole'), '')
+})
+
+/** With $PPID, the Patroni, as what a loss of power takes too. */
+async function program(name: string, script: string): Promise<void> {
+  await writeFile(join(place, name), `#!/bin/sh\n${script}\n`)
+  await chmod(join(place, name), 0o755)
+}
+
+async function patroni(act: string): Promise<{ said: string; told: string; left: string[] }> {
+  const { stdout, stderr } = await withPatches(PATRONI, place, act).catch((error) => error)
+  const left = await readdir(data()).catch(() => ['nothing'])
+  const isMarked = (await readdir(place)).includes('pgdata.unfinished')
+  const told = stderr.split('\n').filter((line: string) => line.startsWith('howdah:'))
+  return {
+    said: stdout.trim(),
+    told: told.join(' '),
+    left: [...left.filter((name) => name !== 'global'), ...(isMarked ? ['marked'] : [])],
+  }
+}
+
+const NOT_WHOLE = () => `howdah: ${data()} is not whole`
+const WHOLE = ['PG_VERSION', 'whole']
+
+test('a directory that was rewound is started', async () => {
+  await program('pg_rewind', `echo 'rewinding from last common checkpoint' >&2`)
+  assert.deepEqual(await patroni('rewind'), { said: 'True False', told: '', left: WHOLE })
+  assert.deepEqual(await patroni('start'), { said: '', told: '', left: WHOLE })
+})
+
+test('a rewind that loses its power leaves nothing to start', async () => {
+  await program('pg_rewind', `rm ${data()}/whole; kill -KILL $PPID`)
+  assert.deepEqual((await patroni('rewind')).left, ['PG_VERSION', 'marked'])
+  assert.deepEqual(await patroni('start'), { said: '', told: NOT_WHOLE(), left: ['nothing'] })
+})
+
+test('a rewind that fails after it began to write has failed for good', async () => {
+  await program('pg_rewind', `echo 'rewinding from last common checkpoint' >&2; exit 1`)
+  const { said, left } = await patroni('rewind')
+  assert.deepEqual([said, left], ['False True', [...WHOLE, 'marked']])
+  assert.deepEqual((await patroni('start')).left, ['nothing'])
+})
+
+test('a rewind that is killed has failed for good', async () => {
+  await program('pg_rewind', 'kill -KILL $$')
+  const { said, left } = await patroni('rewind')
+  assert.deepEqual([said, left], ['False True', [...WHOLE, 'marked']])
+})
+
+test('a rewind that could not begin has changed nothing', async () => {
+  await program('pg_rewind', `echo 'could not connect to server' >&2; exit 1`)
+  assert.deepEqual(await patroni('rewind'), { said: 'False False', told: '', left: WHOLE })
+  assert.deepEqual((await patroni('start')).left, WHOLE)
+})
+
+test('a copy that ends is started, also one that was tried twice', async () => {
+  const once = `test -e ${place}/tried || { touch ${place}/tried; exit 1; }`
+  const check = `test -e ${data()}.unfinished && test -z "$(ls ${data()})" || exit 1`
+  await program('pg_basebackup', `${check}; touch ${data()}/part; ${once}; touch ${data()}/whole`)
+  assert.deepEqual(await patroni('copy'), { said: '0', told: '', left: ['part', 'whole'] })
+  assert.deepEqual((await patroni('start')).left, ['part', 'whole'])
+})
+
+test('a copy that loses its power leaves nothing to start', async () => {
+  await program('pg_basebackup', `touch ${data()}/part; kill -KILL $PPID`)
+  assert.deepEqual((await patroni('copy')).left, ['part', 'marked'])
+  assert.deepEqual(await patroni('start'), { said: '', told: NOT_WHOLE(), left: ['nothing'] })
+})
+
+test('a removal that loses its power is ended', async () => {
+  assert.deepEqual((await patroni('remove')).left, ['PG_VERSION', 'marked'])
+  assert.deepEqual(await patroni('start'), { said: '', told: NOT_WHOLE(), left: ['nothing'] })
+})
+
+test('a mark of a directory that a restore replaced says nothing of the new one', async () => {
+  await writeFile(`${data()}.unfinished`, '1')
+  assert.deepEqual(await patroni('start'), { said: '', told: '', left: [...WHOLE, 'marked'] })
+})
+
+/** A segment as PostgreSQL begins it; one that is kept for later use has another's address. */
+async function segment(name: string, address: bigint): Promise<void> {
+  const content = Buffer.alloc(16 * 1024 ** 2)
+  content.writeBigUInt64LE(address, 8)
+  await writeFile(join(data(), 'pg_wal', name), content)
+}
+
+test('a replica that waits for WAL that is gone is copied anew', async () => {
+  await mkdir(join(data(), 'pg_wal'))
+  await segment('0000000300000000000000FF', 0xff000000n)
+  await segment('000000030000000100000000', 0x12000000n)
+  await segment('000000030000000100000010', 0x110000000n)
+  await segment('000000030000000100000011', 0x111000000n)
+  const end = 'startup recovering 0000000300000000000000FF'
+  const waits = 'startup waiting for 0000000300000000000000FE'
+  const tries: [title: string, leader: string, oldest: string, paused: string, said: string][] = [
+    [end, 'me-2', '0000000100000001', 'no', 'howdah: the WAL after 00000000000000FF is gone'],
+    [waits, 'me-2', '00000000000000FF', 'no', 'howdah: the WAL after 00000000000000FE is gone'],
+    [end, 'me-2', '0000000100000000', 'no', 'True'],
+    [end, 'me-2', '0000000100000001', 'yes', 'True'],
+    [end, 'me-1', '0000000100000001', 'no', 'True'],
+    ['startup recovering 000000030000000100000010', 'me-2', '0000000200000000', 'no', 'True'],
+    ['walreceiver streaming 0/1', 'me-2', '0000000200000000', 'no', 'True'],
+  ]
+  const ended = await Promise.all(
+    tries.map(([title, leader, oldest, paused]) =>
+      withPatches(BEHIND, place, title, leader, oldest, paused).then(
+        ({ stdout }) => stdout.trim(),
+        (error: { stderr: string }) => error.stderr.trim(),
+      ),
+    ),
+  )
+  assert.deepEqual(
+    ended,
+    tries.map(([, , , , said]) => said),
+  )
+  assert.deepEqual(await patroni('start'), { said: '', told: NOT_WHOLE(), left: ['nothing'] })
+})
