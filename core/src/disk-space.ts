@@ -21,17 +21,22 @@ export function sayFree({ diskBytes, diskFreeBytes }: Disk): string {
   return `${share} % of its disk is free (${Math.floor(diskFreeBytes / 1024 ** 2)} MB)`
 }
 
+export const DISK_NEWS = ['host.disk-low', 'host.disk-well'] as const
+
 export interface DiskNews {
-  kind: 'host.disk-low' | 'host.disk-well'
+  kind: (typeof DISK_NEWS)[number]
   message: string
 }
 
-/** What is new since the facts before; undefined for a host that has not told any. */
-export function diskNews(before: Disk | undefined, now: Disk): DiskNews | undefined {
-  if (isDiskLow(now) && !(before !== undefined && isDiskLow(before))) {
+/** Whether there may be something to tell: most reports of most disks are not near the limits. */
+export const isNearLow = (disk: Disk) => isBelow(disk, WELL_AGAIN)
+
+/** What is new, given whether it was told last that the disk is low. */
+export function diskNews(toldLow: boolean, now: Disk): DiskNews | undefined {
+  if (!toldLow && isDiskLow(now)) {
     const message = `${sayFree(now)}: when it is full, writes fail; free space, or give it more`
     return { kind: 'host.disk-low', message }
   }
-  const recovered = before !== undefined && isBelow(before, WELL_AGAIN) && !isBelow(now, WELL_AGAIN)
-  return recovered ? { kind: 'host.disk-well', message: sayFree(now) } : undefined
+  if (toldLow && !isNearLow(now)) return { kind: 'host.disk-well', message: sayFree(now) }
+  return undefined
 }

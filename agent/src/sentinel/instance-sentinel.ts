@@ -218,7 +218,9 @@ async function runCanary(needs: SentinelNeeds, target: FenceTarget): Promise<voi
       healthyMs = performance.now()
       wrote = true
     }
-    if (held !== undefined && said === 'refusal') await promotion.refused(held.createRevision)
+    // A view that is older may be of a key that ran out: then its Patroni demoted it.
+    const isHeld = held !== undefined && watch.silentMs() < FRESH_VIEW_MS
+    if (isHeld && said === 'refusal') await promotion.refused(held.createRevision)
     else promotion.accepted()
     const nowMs = performance.now()
     const [heldMs, silentMs] = [nowMs - claimedMs, nowMs - healthyMs]

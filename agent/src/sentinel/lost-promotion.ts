@@ -41,10 +41,14 @@ export function watchPromotion(needs: Needs, target: FenceTarget): PromotionWatc
   }
 }
 
-/** How far a replica has replayed; undefined for what is none, or does not say. */
+/**
+ * How far a replica has replayed all that it received; undefined for one that has more to replay,
+ * what is none, or does not say.
+ */
 async function readReplayed(needs: Needs): Promise<string | undefined> {
   const text = `select pg_catalog.pg_last_wal_replay_lsn()::text as lsn
-    where pg_catalog.pg_is_in_recovery()`
+    where pg_catalog.pg_is_in_recovery() and pg_catalog.pg_last_wal_replay_lsn() >=
+      coalesce(pg_catalog.pg_last_wal_receive_lsn(), '0/0')`
   const answer = await askLocally(needs, ANSWER_MS, text, [])
   const lsn = answer.kind === 'rows' ? answer.rows[0]?.['lsn'] : undefined
   return typeof lsn === 'string' ? lsn : undefined

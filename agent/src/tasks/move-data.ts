@@ -2,7 +2,7 @@
 import { lstat, realpath } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { HostSpec } from '@howdah/core/host-spec.ts'
-import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
+import { HOST_LAYOUT, UNFINISHED_MARK } from '@howdah/core/host-spec.ts'
 import type { DataMeasure } from '@howdah/core/protocol.ts'
 import { hasCode } from '../atomic-file.ts'
 import { below, type HostRoot, topOf } from '../host-root.ts'
@@ -42,9 +42,13 @@ export async function moveData(
   const to = dataPath(root, action.to)
   const isUsed = [from, to].some((path) => JSON.stringify(spec?.files ?? []).includes(path))
   if (isUsed) throw new TaskError('in-use', `${action.from} is in use by the applied spec`)
+  const mark = `${from}${UNFINISHED_MARK}`
+  const run = (...argv: [string, ...string[]]) =>
+    runProgram({ argv, timeoutMs, signal, user: root.dropTo })
   if (!(await isThere(from))) {
-    if (await isThere(to)) return
-    throw new TaskError('refused', `there is no ${action.from}`)
+    if (!(await isThere(to))) throw new TaskError('refused', `there is no ${action.from}`)
+    await run('/usr/bin/rm', '--force', '--', mark)
+    return
   }
   if (await isThere(to)) throw new TaskError('refused', `${action.to} is there already`)
   for (const path of [from, to]) {
@@ -54,8 +58,10 @@ export async function moveData(
       throw new TaskError('refused', `${parent} leads out of the host's root`)
     }
   }
-  const argv = ['/usr/bin/mv', '--no-target-directory', '--', from, to] as const
-  await runProgram({ argv: [...argv], timeoutMs, signal, user: root.dropTo })
+  // What is not whole is so wherever it is: it is marked at both places while it moves.
+  if (await isThere(mark)) await run('/usr/bin/cp', '--', mark, `${to}${UNFINISHED_MARK}`)
+  await run('/usr/bin/mv', '--no-target-directory', '--', from, to)
+  await run('/usr/bin/rm', '--force', '--', mark)
 }
 
 export async function measureData(

@@ -7,11 +7,12 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import type { HostSpec } from '@howdah/core/host-spec.ts'
+import { type HostSpec, UNFINISHED_MARK } from '@howdah/core/host-spec.ts'
 import type { TaskAction } from '@howdah/core/protocol.ts'
 import { type HostRoot, openHostRoot } from '../host-root.ts'
-import { measureData } from './move-data.ts'
+import { measureData, moveData } from './move-data.ts'
 import { recoverData, restoreData } from './recover-data.ts'
+import { removeData } from './remove-data.ts'
 import { removeTaskFiles, worksOn } from './stray-programs.ts'
 
 let base: string
@@ -95,4 +96,20 @@ test('files of tasks that nobody runs any more are removed', async () => {
     program.kill('SIGKILL')
     await once(program, 'exit')
   }
+})
+
+test('the mark of what is not whole goes where its directory goes, and with it', async () => {
+  const [from, to] = ['data/ins_4/pgdata', 'data/ins_4/before_1']
+  const marks = async () =>
+    (await readdir(join(root.path, 'data/ins_4'))).filter((name) => name.endsWith(UNFINISHED_MARK))
+  await mkdir(join(root.path, from), { recursive: true })
+  await writeFile(join(root.path, `${from}${UNFINISHED_MARK}`), 'a mark')
+  await moveData({ from, to }, context(undefined))
+  assert.deepEqual(await marks(), ['before_1.unfinished'])
+  // As after an agent that died before the last of it.
+  await writeFile(join(root.path, `${from}${UNFINISHED_MARK}`), 'a mark')
+  await moveData({ from, to }, context(undefined))
+  assert.deepEqual(await marks(), ['before_1.unfinished'])
+  await removeData(to, context(undefined))
+  assert.deepEqual(await readdir(join(root.path, 'data/ins_4')), [])
 })

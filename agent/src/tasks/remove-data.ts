@@ -34,12 +34,14 @@ export async function removeData(relative: string, needs: RemovalNeeds): Promise
   if (parent !== join(await realpath(root.path), dirname(relative))) {
     throw new TaskError('refused', `${relative} leads out of the host's root`)
   }
-  await runProgram({
-    argv: ['/usr/bin/rm', '--recursive', '--force', '--one-file-system', '--', path, mark],
-    timeoutMs: needs.timeoutMs,
-    user: root.dropTo,
-    signal: needs.signal,
-  })
+  for (const one of [path, mark]) {
+    await runProgram({
+      argv: ['/usr/bin/rm', '--recursive', '--force', '--one-file-system', '--', one],
+      timeoutMs: needs.timeoutMs,
+      user: root.dropTo,
+      signal: needs.signal,
+    })
+  }
 }
 
 /** Throws `in-use` while the spec has, or may have, something that works there. */

@@ -36,6 +36,19 @@ export async function addEvent(tx: Queryable, event: NewEvent): Promise<void> {
   await notifyChange(tx, 'events')
 }
 
+/** Which of these kinds was told last of a host; undefined when none was. */
+export async function lastEventKind(
+  db: Queryable,
+  hostId: string,
+  kinds: readonly string[],
+): Promise<string | undefined> {
+  const { rows } = await db.query<{ kind: string }>(
+    'select kind from event where host_id = $1 and kind = any ($2) order by id desc limit 1',
+    [hostId, kinds],
+  )
+  return rows[0]?.kind
+}
+
 export interface EventFilter {
   after: number
   clusterId?: string | undefined

@@ -3,7 +3,7 @@
 import type { SecureContextOptions, TLSSocket } from 'node:tls'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
-import { diskNews } from '@howdah/core/disk-space.ts'
+import { DISK_NEWS, diskNews, isNearLow } from '@howdah/core/disk-space.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
 import { isId, newId } from '@howdah/core/ids.ts'
 import {
@@ -26,7 +26,7 @@ import { type Authority, type IssuedCertificate, signRequest } from '../certific
 import { notifyChange } from '../changes.ts'
 import type { Queryable } from '../database.ts'
 import { findCluster, isClusterOnHost } from '../db/clusters.ts'
-import { addEvent } from '../db/events.ts'
+import { addEvent, lastEventKind } from '../db/events.ts'
 import { insertGuardEvent } from '../db/guard-events.ts'
 import {
   findHost,
@@ -176,7 +176,10 @@ async function sync(
 ): Promise<SyncReply> {
   const { database, sealer, changes } = platform
   await database.transaction(async (tx) => {
-    const news = diskNews(await recordFacts(tx, hostId, body.facts), body.facts)
+    const before = await recordFacts(tx, hostId, body.facts)
+    if (![before, body.facts].some((disk) => disk !== undefined && isNearLow(disk))) return
+    const told = await lastEventKind(tx, hostId, DISK_NEWS)
+    const news = diskNews(told === 'host.disk-low', body.facts)
     if (news !== undefined) await addEvent(tx, { ...news, hostId })
   })
   const gone = new AbortController()

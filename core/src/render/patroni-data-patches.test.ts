@@ -10,6 +10,7 @@ import { withPatches } from '../testing/with-patches.ts'
 /** argv: the place, then what to do. Prints what came of it, and what is there in the end. */
 const PATRONI = `
 import os, shutil, sys
+from patroni.ha import Ha
 from patroni.postgresql import Postgresql
 from patroni.postgresql.rewind import Rewind
 
@@ -25,10 +26,14 @@ def break_off(*args):
     os.unlink(place + '/pgdata/whole')
     os._exit(9)
 
+if act == 'start':
+    ha = type('Ha', (), {'state_handler': postgresql})()
+    ha.cluster = type('Cluster', (), {'is_unlocked': lambda self: True})()
+    print(postgresql.data_directory_empty())
+    if postgresql.data_directory_empty():
+        print(postgresql.start(), Ha.bootstrap(ha))
 if act == 'rewind':
-    rewind = Rewind(postgresql)
-    rewind._state = 0
-    print(rewind.pg_rewind({'host': 'leader', 'port': '1', **login}), rewind.failed)
+    print(Rewind(postgresql).pg_rewind({'host': 'leader', 'port': '1', **login}))
 if act == 'copy':
     leader = type('Leader', (), {'conn_url': 'postgres://leader:1/'})()
     leader.conn_kwargs = lambda auth: {'host': 'leader', 'port': '1', 'user': 'me'}
@@ -78,7 +83,8 @@ postgresql = MagicMock(data_dir=place + '/pgdata', wal_dir=wal, major_version=15
 postgresql.name = 'me-1'
 postgresql.config.superuser = {'username': 'me'}
 postgresql.is_running = lambda: Some(children=lambda: [other, startup])
-leader = Some(name=leads, conn_kwargs=lambda auth: {'host': leads, 'user': auth['username']})
+leader = Some(name=leads, conn_url='postgres://')
+leader.conn_kwargs = lambda auth: {'host': leads, 'user': auth['username']}
 Ha.is_paused = lambda self: paused == 'yes'
 ha = Ha(MagicMock(postgresql=postgresql))
 ha.cluster = Some(leader=leader)
@@ -99,13 +105,17 @@ before(async () => {
 after(() => rm(place, { recursive: true, force: true }))
 
 /** A directory that is whole, and was not written by any of the programs. */
-beforeEach(async () => {
-  await rm(data(), { recursive: true, force: true })
-  await rm(`${data()}.unfinished`, { force: true })
+async function makeWhole(): Promise<void> {
   await mkdir(join(data(), 'global'), { recursive: true, mode: 0o700 })
   await writeFile(join(data(), 'PG_VERSION'), '15\n')
   await writeFile(join(data(), 'global', 'pg_control'), '')
   await writeFile(join(data(), 'whole'), '')
+}
+
+beforeEach(async () => {
+  await rm(data(), { recursive: true, force: true })
+  await rm(`${data()}.unfinished`, { force: true })
+  await makeWhole()
 })
 
 /** With $PPID, the Patroni, as what a loss of power takes too. */
@@ -128,36 +138,44 @@ async function patroni(act: string): Promise<{ said: string; told: string; left:
 
 const NOT_WHOLE = () => `howdah: ${data()} is not whole`
 const WHOLE = ['PG_VERSION', 'whole']
+const REWINDS = `echo 'rewinding from last common checkpoint' >&2`
+/** Whether it is taken for empty; whether it starts then, and what it waits for. */
+const TAKEN_AS_WHOLE = { said: 'False', told: '', left: WHOLE }
+const TAKEN_AS_EMPTY = 'True\nFalse waiting for a leader to copy from'
 
 test('a directory that was rewound is started', async () => {
-  await program('pg_rewind', `echo 'rewinding from last common checkpoint' >&2`)
-  assert.deepEqual(await patroni('rewind'), { said: 'True False', told: '', left: WHOLE })
-  assert.deepEqual(await patroni('start'), { said: '', told: '', left: WHOLE })
+  await program('pg_rewind', REWINDS)
+  assert.deepEqual(await patroni('rewind'), { said: 'True', told: '', left: WHOLE })
+  assert.deepEqual(await patroni('start'), TAKEN_AS_WHOLE)
 })
 
-test('a rewind that loses its power leaves nothing to start', async () => {
+test('a rewind that loses its power is not started, and not removed without a leader', async () => {
   await program('pg_rewind', `rm ${data()}/whole; kill -KILL $PPID`)
-  assert.deepEqual((await patroni('rewind')).left, ['PG_VERSION', 'marked'])
-  assert.deepEqual(await patroni('start'), { said: '', told: NOT_WHOLE(), left: ['nothing'] })
+  const left = ['PG_VERSION', 'marked']
+  assert.deepEqual((await patroni('rewind')).left, left)
+  assert.deepEqual(await patroni('start'), { said: TAKEN_AS_EMPTY, told: NOT_WHOLE(), left })
+  await program('pg_basebackup', `touch ${data()}/whole`)
+  assert.deepEqual(await patroni('copy'), { said: '0', told: NOT_WHOLE(), left: ['whole'] })
 })
 
-test('a rewind that fails after it began to write has failed for good', async () => {
-  await program('pg_rewind', `echo 'rewinding from last common checkpoint' >&2; exit 1`)
-  const { said, left } = await patroni('rewind')
-  assert.deepEqual([said, left], ['False True', [...WHOLE, 'marked']])
-  assert.deepEqual((await patroni('start')).left, ['nothing'])
-})
-
-test('a rewind that is killed has failed for good', async () => {
-  await program('pg_rewind', 'kill -KILL $$')
-  const { said, left } = await patroni('rewind')
-  assert.deepEqual([said, left], ['False True', [...WHOLE, 'marked']])
+test('a rewind that fails after it began to write, or is killed, is not started', async () => {
+  for (const end of [`${REWINDS}; exit 1`, 'kill -KILL $$']) {
+    await program('pg_rewind', end)
+    const { said, left } = await patroni('rewind')
+    assert.deepEqual([said, left], ['False', [...WHOLE, 'marked']])
+    assert.equal((await patroni('start')).said, TAKEN_AS_EMPTY)
+    await rm(`${data()}.unfinished`)
+  }
 })
 
 test('a rewind that could not begin has changed nothing', async () => {
   await program('pg_rewind', `echo 'could not connect to server' >&2; exit 1`)
-  assert.deepEqual(await patroni('rewind'), { said: 'False False', told: '', left: WHOLE })
-  assert.deepEqual((await patroni('start')).left, WHOLE)
+  assert.deepEqual(await patroni('rewind'), { said: 'False', told: '', left: WHOLE })
+  await rm(join(place, 'pgpass'), { force: true })
+  await mkdir(join(place, 'pgpass'))
+  assert.deepEqual(await patroni('rewind'), { said: '', told: '', left: WHOLE })
+  await rm(join(place, 'pgpass'), { recursive: true })
+  assert.deepEqual(await patroni('start'), TAKEN_AS_WHOLE)
 })
 
 test('a copy that ends is started, also one that was tried twice', async () => {
@@ -165,23 +183,29 @@ test('a copy that ends is started, also one that was tried twice', async () => {
   const check = `test -e ${data()}.unfinished && test -z "$(ls ${data()})" || exit 1`
   await program('pg_basebackup', `${check}; touch ${data()}/part; ${once}; touch ${data()}/whole`)
   assert.deepEqual(await patroni('copy'), { said: '0', told: '', left: ['part', 'whole'] })
-  assert.deepEqual((await patroni('start')).left, ['part', 'whole'])
+  assert.match((await patroni('start')).said, /^False$/)
 })
 
-test('a copy that loses its power leaves nothing to start', async () => {
+test('a copy that loses its power is not started', async () => {
   await program('pg_basebackup', `touch ${data()}/part; kill -KILL $PPID`)
-  assert.deepEqual((await patroni('copy')).left, ['part', 'marked'])
-  assert.deepEqual(await patroni('start'), { said: '', told: NOT_WHOLE(), left: ['nothing'] })
+  const left = ['part', 'marked']
+  assert.deepEqual((await patroni('copy')).left, left)
+  assert.deepEqual(await patroni('start'), { said: TAKEN_AS_EMPTY, told: NOT_WHOLE(), left })
 })
 
-test('a removal that loses its power is ended', async () => {
-  assert.deepEqual((await patroni('remove')).left, ['PG_VERSION', 'marked'])
-  assert.deepEqual(await patroni('start'), { said: '', told: NOT_WHOLE(), left: ['nothing'] })
+test('a removal that loses its power is not started', async () => {
+  const left = ['PG_VERSION', 'marked']
+  assert.deepEqual((await patroni('remove')).left, left)
+  assert.deepEqual(await patroni('start'), { said: TAKEN_AS_EMPTY, told: NOT_WHOLE(), left })
 })
 
 test('a mark of a directory that a restore replaced says nothing of the new one', async () => {
-  await writeFile(`${data()}.unfinished`, '1')
-  assert.deepEqual(await patroni('start'), { said: '', told: '', left: [...WHOLE, 'marked'] })
+  await program('pg_rewind', 'kill -KILL $PPID')
+  await patroni('rewind')
+  // Its number is free, and is most likely used again.
+  await rm(data(), { recursive: true })
+  await makeWhole()
+  assert.deepEqual(await patroni('start'), TAKEN_AS_WHOLE)
 })
 
 /** A segment as PostgreSQL begins it; one that is kept for later use has another's address. */
@@ -220,5 +244,5 @@ test('a replica that waits for WAL that is gone is copied anew', async () => {
     ended,
     tries.map(([, , , , said]) => said),
   )
-  assert.deepEqual(await patroni('start'), { said: '', told: NOT_WHOLE(), left: ['nothing'] })
+  assert.equal((await patroni('start')).said, TAKEN_AS_EMPTY)
 })

@@ -13,14 +13,18 @@
 // directory that is neither the old one nor the new one, and a copy or a removal that is broken off
 // leaves a part. Patroni starts PostgreSQL on the first, and waits for a human over the others. A
 // mark beside the directory says that it is being written; what has one, and is the same directory,
-// is removed, and copied anew.
+// counts as empty: it is never started, and copied anew when there is a leader.
 //
 // copy_left_behind: a replica that was away for longer than the leader keeps WAL for (a share of
 // its disk) asks for the same segment for good. Where neither of them has it any more, the instance
 // is copied anew, too.
 import { UNFINISHED_MARK } from '../host-spec.ts'
 
-export const PATRONI_DATA_PATCHES = `def sync(path):
+export const PATRONI_DATA_PATCHES = `# As the C library has it: _IOR('v', 1, long).
+FS_IOC_GETVERSION = 0x80087601
+
+
+def sync(path):
     handle = os.open(path, os.O_RDONLY)
     os.fsync(handle)
     os.close(handle)
@@ -30,16 +34,38 @@ def mark_of(postgresql):
     return postgresql.data_dir + '${UNFINISHED_MARK}'
 
 
-def identity(postgresql):
-    # A restore may have put another directory in its place.
-    return str(os.stat(postgresql.data_dir).st_ino)
+def identity(directory):
+    # A restore may have put another directory in its place. An inode's number is used again when
+    # it is free, then with another generation.
+    inode = os.stat(directory).st_ino
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        generation = fcntl.ioctl(handle, FS_IOC_GETVERSION, bytes(8)).hex()
+    except OSError:
+        generation = ''
+    finally:
+        os.close(handle)
+    return '%d %s' % (inode, generation)
+
+
+def is_unfinished(postgresql):
+    try:
+        with open(mark_of(postgresql)) as file:
+            return file.read() == identity(postgresql.data_dir)
+    except FileNotFoundError:
+        return False
 
 
 def begin_writing(postgresql):
-    with open(mark_of(postgresql), 'w') as file:
-        file.write(identity(postgresql))
-    sync(mark_of(postgresql))
-    sync(os.path.dirname(postgresql.data_dir))
+    if is_unfinished(postgresql):
+        return
+    mark = mark_of(postgresql)
+    with open(mark + '.new', 'w') as file:
+        file.write(identity(postgresql.data_dir))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(mark + '.new', mark)
+    sync(os.path.dirname(mark))
 
 
 def end_writing(postgresql):
@@ -48,14 +74,6 @@ def end_writing(postgresql):
     except FileNotFoundError:
         return
     sync(os.path.dirname(postgresql.data_dir))
-
-
-def is_unfinished(postgresql):
-    try:
-        with open(mark_of(postgresql)) as file:
-            return file.read() == identity(postgresql)
-    except OSError:
-        return False
 
 
 def take_spare():
@@ -117,34 +135,45 @@ def end_orphans():
 
 
 def copy_anew():
+    from patroni.ha import Ha
     from patroni.postgresql import Postgresql
     from patroni.postgresql.bootstrap import Bootstrap
     from patroni.postgresql.cancellable import CancellableSubprocess
-    from patroni.postgresql.rewind import REWIND_STATUS, Rewind
+    from patroni.postgresql.rewind import Rewind
 
-    init, remove, create = (
-        Postgresql.__init__, Postgresql.remove_data_directory, Bootstrap.create_replica)
-    rewind, call = Rewind.pg_rewind, CancellableSubprocess.call
+    init, start, is_empty = Postgresql.__init__, Postgresql.start, Postgresql.data_directory_empty
+    remove, create = Postgresql.remove_data_directory, Bootstrap.create_replica
+    rewind, call, bootstrap = Rewind.pg_rewind, CancellableSubprocess.call, Ha.bootstrap
 
     def begin_copy(postgresql):
         os.makedirs(postgresql.data_dir, 0o700, exist_ok=True)
         begin_writing(postgresql)
 
     def starting(self, *args, **kwargs):
-        self.howdah_copies = False
         init(self, *args, **kwargs)
-        if not is_unfinished(self):
-            return
-        sys.stderr.write('howdah: %s is not whole\\n' % self.data_dir)
-        postmaster = self.is_running()
-        if postmaster:
-            postmaster.signal_kill()
-            postmaster.wait()
-        self.remove_data_directory()
+        if is_unfinished(self):
+            sys.stderr.write('howdah: %s is not whole\\n' % self.data_dir)
+        else:
+            end_writing(self)
+
+    def looking(self):
+        # It then goes on as with a new instance, and removes nothing before there is a leader.
+        return not self.howdah_copies and is_unfinished(self) or is_empty(self)
+
+    def unless_unfinished(self, *args, **kwargs):
+        return False if is_unfinished(self) else start(self, *args, **kwargs)
+
+    def bootstrapping(self):
+        if is_unfinished(self.state_handler) and self.cluster.is_unlocked():
+            return 'waiting for a leader to copy from'
+        return bootstrap(self)
 
     def removing(self):
-        if os.path.isdir(self.data_dir):
+        try:
             begin_writing(self)
+        except OSError:
+            # There is none, or no room for the mark: what is removed makes room.
+            pass
         remove(self)
         if self.howdah_copies:
             begin_copy(self)
@@ -153,7 +182,7 @@ def copy_anew():
 
     def creating(self, *args, **kwargs):
         postgresql = self._postgresql
-        if not postgresql.data_directory_empty():
+        if not is_empty(postgresql):
             postgresql.remove_data_directory()
         begin_copy(postgresql)
         postgresql.howdah_copies = True
@@ -167,26 +196,30 @@ def copy_anew():
 
     def calling(self, *args, **kwargs):
         said = kwargs.get('communicate')
+        self.howdah_said = None, b''
         code = call(self, *args, **kwargs)
         self.howdah_said = code, (said or {}).get('stderr') or b''
         return code
 
     def rewinding(self, *args, **kwargs):
         postgresql = self._postgresql
-        postgresql.cancellable.howdah_said = None, b''
-        begin_writing(postgresql)
-        done = rewind(self, *args, **kwargs)
-        code, said = postgresql.cancellable.howdah_said
         # It ends with 1 where it finds something wrong, and says this before it begins to write.
-        if done or code == 1 and b'rewinding from last common checkpoint' not in said:
-            end_writing(postgresql)
-        else:
-            self._state = REWIND_STATUS.FAILED
+        postgresql.cancellable.howdah_said = 1, b'not run'
+        begin_writing(postgresql)
+        done = False
+        try:
+            done = rewind(self, *args, **kwargs)
+        finally:
+            code, said = postgresql.cancellable.howdah_said
+            if done or code == 1 and b'rewinding from last common checkpoint' not in said:
+                end_writing(postgresql)
         return done
 
-    Postgresql.__init__, Postgresql.remove_data_directory = starting, removing
+    Postgresql.howdah_copies = False
+    Postgresql.__init__, Postgresql.start = starting, unless_unfinished
+    Postgresql.data_directory_empty, Postgresql.remove_data_directory = looking, removing
     Bootstrap.create_replica, Rewind.pg_rewind = creating, rewinding
-    CancellableSubprocess.call = calling
+    CancellableSubprocess.call, Ha.bootstrap = calling, bootstrapping
 
 
 def copy_left_behind():
@@ -235,7 +268,7 @@ def copy_left_behind():
 
     def is_left_behind(ha, segment):
         leader = ha.cluster.leader
-        if ha.is_paused() or leader.name == ha.state_handler.name:
+        if ha.is_paused() or not leader.conn_url or leader.name == ha.state_handler.name:
             return False
         wanted = lacks(ha.state_handler.wal_dir, segment)
         return wanted is not None and oldest(ha, leader) > wanted
@@ -251,11 +284,11 @@ def copy_left_behind():
                 waits = segment is not None and time.monotonic() - since >= patience_s
                 if not waits or not is_left_behind(ha, segment):
                     continue
+                sys.stderr.write('howdah: the WAL after %s is gone\\n' % segment)
+                begin_writing(ha.state_handler)
             except Exception:
                 # What cannot be told now is looked at again.
                 continue
-            sys.stderr.write('howdah: the WAL after %s is gone\\n' % segment)
-            begin_writing(ha.state_handler)
             os._exit(1)
 
     def __init__(self, patroni):

@@ -65,6 +65,7 @@ import { PATRONI_DATA_PATCHES } from './patroni-data-patches.ts'
 export const PATCHES_FILE = 'sitecustomize.py'
 
 export const PATRONI_PATCHES = `# Rendered by Howdah; see core/src/render/patroni-patches.ts.
+import fcntl
 import os
 import sys
 
