@@ -29,7 +29,7 @@ def break_off(*args):
 if act == 'start':
     ha = type('Ha', (), {'state_handler': postgresql})()
     ha.cluster = type('Cluster', (), {'is_unlocked': lambda self: True})()
-    print(postgresql.data_directory_empty())
+    print(postgresql.data_directory_empty(), postgresql.major_version)
     if postgresql.data_directory_empty():
         print(postgresql.start(), Ha.bootstrap(ha))
 if act == 'rewind':
@@ -139,9 +139,9 @@ async function patroni(act: string): Promise<{ said: string; told: string; left:
 const NOT_WHOLE = () => `howdah: ${data()} is not whole`
 const WHOLE = ['PG_VERSION', 'whole']
 const REWINDS = `echo 'rewinding from last common checkpoint' >&2`
-/** Whether it is taken for empty; whether it starts then, and what it waits for. */
-const TAKEN_AS_WHOLE = { said: 'False', told: '', left: WHOLE }
-const TAKEN_AS_EMPTY = 'True\nFalse waiting for a leader to copy from'
+/** Whether it is taken for empty, its version; whether it starts then, and what it waits for. */
+const TAKEN_AS_WHOLE = { said: 'False 150000', told: '', left: WHOLE }
+const TAKEN_AS_EMPTY = 'True 150000\nFalse waiting for a leader to copy from'
 
 test('a directory that was rewound is started', async () => {
   await program('pg_rewind', REWINDS)
@@ -183,12 +183,12 @@ test('a copy that ends is started, also one that was tried twice', async () => {
   const check = `test -e ${data()}.unfinished && test -z "$(ls ${data()})" || exit 1`
   await program('pg_basebackup', `${check}; touch ${data()}/part; ${once}; touch ${data()}/whole`)
   assert.deepEqual(await patroni('copy'), { said: '0', told: '', left: ['part', 'whole'] })
-  assert.match((await patroni('start')).said, /^False$/)
+  assert.match((await patroni('start')).said, /^False 0$/)
 })
 
 test('a copy that loses its power is not started', async () => {
-  await program('pg_basebackup', `touch ${data()}/part; kill -KILL $PPID`)
-  const left = ['part', 'marked']
+  await program('pg_basebackup', `echo 15 > ${data()}/PG_VERSION; kill -KILL $PPID`)
+  const left = ['PG_VERSION', 'marked']
   assert.deepEqual((await patroni('copy')).left, left)
   assert.deepEqual(await patroni('start'), { said: TAKEN_AS_EMPTY, told: NOT_WHOLE(), left })
 })

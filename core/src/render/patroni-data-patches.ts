@@ -151,14 +151,17 @@ def copy_anew():
 
     def starting(self, *args, **kwargs):
         init(self, *args, **kwargs)
+        self.howdah_ready = True
         if is_unfinished(self):
             sys.stderr.write('howdah: %s is not whole\\n' % self.data_dir)
         else:
             end_writing(self)
 
     def looking(self):
-        # It then goes on as with a new instance, and removes nothing before there is a leader.
-        return not self.howdah_copies and is_unfinished(self) or is_empty(self)
+        # It then stops what may run there, goes on as with a new instance, and removes nothing
+        # before there is a leader. What runs needs its version while it is joined.
+        counts = self.howdah_ready and not self.howdah_copies
+        return counts and is_unfinished(self) or is_empty(self)
 
     def unless_unfinished(self, *args, **kwargs):
         return False if is_unfinished(self) else start(self, *args, **kwargs)
@@ -215,7 +218,7 @@ def copy_anew():
                 end_writing(postgresql)
         return done
 
-    Postgresql.howdah_copies = False
+    Postgresql.howdah_ready = Postgresql.howdah_copies = False
     Postgresql.__init__, Postgresql.start = starting, unless_unfinished
     Postgresql.data_directory_empty, Postgresql.remove_data_directory = looking, removing
     Bootstrap.create_replica, Rewind.pg_rewind = creating, rewinding
