@@ -95,7 +95,9 @@ async function loseInRewind({ stage, cluster, part }: Trials): Promise<string> {
     return led ? { value: true } : { seen: JSON.stringify(leader) }
   })
   // Less than the leader keeps for it.
-  await sql({ cluster }, `update big set n = n where n <= ${ROWS / 5}`)
+  for (let from = 0; from < ROWS / 5; from += PART) {
+    await sql({ cluster }, `update big set n = n where n > ${from} and n <= ${from + PART}`)
+  }
   const boot = host.boot()
   const met = await losePowerDuring(() => host, 'pg_rewind', part * 1000)
   await boot.catch(() => undefined)
