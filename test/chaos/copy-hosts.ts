@@ -23,7 +23,8 @@ const ROWS = 250_000
 const PART = 10_000
 /** The disk of a host keeps a fifth of itself, and what a checkpoint leaves. */
 const AWAY_BYTES = 800_000_000
-const USAGE = `npm run copy-hosts -- [--rounds N] [--kinds copy,rewind,away] [--logs DIRECTORY]
+const USAGE = `npm run copy-hosts -- [--rounds N] [--kinds copy,rewind,rewind-kill,away]
+  [--logs DIRECTORY]
 `
 
 const say = (line: string) => process.stdout.write(`${line}\n`)
@@ -38,11 +39,15 @@ interface Trials {
 const runs = (host: StageHost, program: string) =>
   host.processes().some(({ argv }) => basename(argv[0] ?? '') === program)
 
-/** In the middle of what the program does, `afterMs` after it was seen. */
+/**
+ * In the middle of what the program does, `afterMs` after it was seen. Without power, what was not
+ * synced is gone; where the host is killed, all that was written is there.
+ */
 async function losePowerDuring(
   host: () => StageHost | undefined,
   program: string,
   afterMs: number,
+  how: 'power' | 'kill' = 'power',
 ): Promise<string> {
   const deadlineMs = performance.now() + STEP_MS
   let met = host()
@@ -56,7 +61,7 @@ async function losePowerDuring(
     await delay(LOOK_MS)
   }
   const said = runs(met, program) ? 'in the middle' : 'after its end'
-  await met.powerOff?.()
+  await (how === 'kill' ? met.kill() : met.powerOff?.())
   return `${met.name} ${said}, after ${Math.round(performance.now() - seenMs)} ms`
 }
 
@@ -84,7 +89,10 @@ async function loseInCopy(trials: Trials): Promise<string> {
   return `${met}; ${state} ${error?.detail ?? ''}`
 }
 
-async function loseInRewind({ stage, cluster, part }: Trials): Promise<string> {
+async function loseInRewind(
+  { stage, cluster, part }: Trials,
+  how: 'power' | 'kill',
+): Promise<string> {
   const before = await awaitHealthy(stage, cluster, HEALTHY_MS)
   const { host } = before.leader
   await host.kill()
@@ -99,7 +107,7 @@ async function loseInRewind({ stage, cluster, part }: Trials): Promise<string> {
     await sql({ cluster }, `update big set n = n where n > ${from} and n <= ${from + PART}`)
   }
   const boot = host.boot()
-  const met = await losePowerDuring(() => host, 'pg_rewind', part * 1000)
+  const met = await losePowerDuring(() => host, 'pg_rewind', part * 1000, how)
   await boot.catch(() => undefined)
   await host.boot()
   return met
@@ -128,13 +136,17 @@ async function stayAway({ stage, cluster }: Trials): Promise<string> {
 
 const KINDS: Readonly<Record<string, (trials: Trials) => Promise<string>>> = {
   copy: loseInCopy,
-  rewind: loseInRewind,
+  rewind: (trials) => loseInRewind(trials, 'power'),
+  'rewind-kill': (trials) => loseInRewind(trials, 'kill'),
   away: stayAway,
 }
 
 async function tryOne(trials: Trials, kind: string, round: number): Promise<string> {
   const { stage, cluster } = trials
-  await using writer = await startWriter({ cluster }, `during_${kind}_${round}`)
+  await using writer = await startWriter(
+    { cluster },
+    `during_${kind.replaceAll('-', '_')}_${round}`,
+  )
   const said = await (KINDS[kind] as (trials: Trials) => Promise<string>)(trials)
   const startedMs = performance.now()
   await awaitHealthy(stage, cluster, HEALTHY_MS)
