@@ -9,7 +9,7 @@ import { withPatches } from '../testing/with-patches.ts'
 
 /** argv: the place, then what to do. Prints what came of it, and what is there in the end. */
 const PATRONI = `
-import os, shutil, sys
+import os, resource, shutil, sys
 from patroni.ha import Ha
 from patroni.postgresql import Postgresql
 from patroni.postgresql.rewind import Rewind
@@ -26,6 +26,9 @@ def break_off(*args):
     os.unlink(place + '/pgdata/whole')
     os._exit(9)
 
+if act == 'look without a file':
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+    print(postgresql.data_directory_empty())
 if act == 'start':
     ha = type('Ha', (), {'state_handler': postgresql})()
     ha.cluster = type('Cluster', (), {'is_unlocked': lambda self: True})()
@@ -176,6 +179,10 @@ test('a rewind that could not begin has changed nothing', async () => {
   assert.deepEqual(await patroni('rewind'), { said: '', told: '', left: WHOLE })
   await rm(join(place, 'pgpass'), { recursive: true })
   assert.deepEqual(await patroni('start'), TAKEN_AS_WHOLE)
+})
+
+test('a leader that can open no file is as whole as before', async () => {
+  assert.deepEqual(await patroni('look without a file'), { said: 'False', told: '', left: WHOLE })
 })
 
 test('a copy that ends is started, also one that was tried twice', async () => {

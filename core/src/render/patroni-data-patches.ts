@@ -50,6 +50,8 @@ def identity(directory):
 
 def is_unfinished(postgresql):
     try:
+        # A leader asks each second, also when no file can be opened: that must not stop it.
+        os.lstat(mark_of(postgresql))
         with open(mark_of(postgresql)) as file:
             return file.read() == identity(postgresql.data_dir)
     except FileNotFoundError:
