@@ -165,7 +165,13 @@ async function main(): Promise<void> {
       help: { type: 'boolean', default: false },
     },
   })
-  if (values.help) return void say(USAGE)
+  const rounds = Number(values.rounds)
+  const kinds = values.kinds.split(',')
+  const isAsked = Number.isInteger(rounds) && rounds > 0 && kinds.every((kind) => kind in KINDS)
+  if (values.help || !isAsked) {
+    say(USAGE)
+    process.exit(values.help ? 0 : 2)
+  }
   await using stage = await startNamespaceStage()
   endOnSignal(stage)
   const cluster = await stage.platform.createCluster('demo', { instances: 3 })
@@ -175,10 +181,9 @@ async function main(): Promise<void> {
     const series = `generate_series(${from}, ${from + PART - 1})`
     await sql({ cluster }, `insert into big select n, ${words} from ${series} n`)
   }
-  const rounds = Number(values.rounds)
   let wrong = 0
   for (let round = 0; round < rounds; round += 1) {
-    for (const kind of values.kinds.split(',')) {
+    for (const kind of kinds) {
       const part = (round + 0.5) / rounds
       const said = await tryOne({ stage, cluster, part }, kind, round).catch((error: Error) => {
         return `WRONG  ${error.message}`
