@@ -1,23 +1,26 @@
-// Owns which clusters this agent guards: one watch, one sentinel and one switch per cluster of the
-// applied spec. A cluster whose part of the spec changed is guarded anew; the others are left
-// alone.
+// Owns which clusters this agent guards: a watch, a sentinel and, where it has a gateway of it, a
+// switch and a canary per cluster of the applied spec. A cluster whose part of the spec changed is
+// guarded anew; the others are left alone.
 import { describeError } from '@howdah/core/errors.ts'
 import type { HostSpec, WatchedCluster } from '@howdah/core/host-spec.ts'
-import type { Unheard } from '@howdah/core/protocol.ts'
+import type { GatewayCanary, Unheard } from '@howdah/core/protocol.ts'
 import type { Logger } from 'pino'
 import { spreadEndpoints, watchCluster } from './dcs/cluster-watch.ts'
 import type { EventStore } from './event-store.ts'
+import { openLookups } from './gateway/client-lookups.ts'
+import { type RunningCanary, startGatewayCanary } from './gateway/gateway-canary.ts'
+import type { LastLeaders } from './gateway/last-leaders.ts'
 import { type LeaderSwitch, startLeaderSwitch } from './gateway/leader-switch.ts'
 import { type ClusterHearing, type Heartbeats, startHeartbeats } from './sentinel/heartbeats.ts'
 import { runHostSentinel } from './sentinel/host-sentinel.ts'
 import { startInstanceSentinel } from './sentinel/instance-sentinel.ts'
 import { pause } from './wake.ts'
 
-const UNHEARD_POLL_MS = 1000
+const POLL_MS = 1000
 
 interface Guarded {
   definition: string
-  switches: LeaderSwitch[]
+  gateways: { leaderSwitch: LeaderSwitch; canary: RunningCanary }[]
   hearing: ClusterHearing
   abort: AbortController
   done: Promise<void>
@@ -31,20 +34,25 @@ export interface ClusterGuard {
   awaitHeld(clusterId: string, gatewayIds: readonly string[], signal: AbortSignal): Promise<void>
   /** Whose heartbeats this host does not hear. */
   unheard(): Unheard[]
+  /** What came of the last canary of each gateway of this host that one is expected from. */
+  canaries(): GatewayCanary[]
   stop(): Promise<void>
 }
 
 interface Needs {
   hostId: string
+  /** Of this agent's heartbeats. */
+  firstBeat: number
   rootPath: string
   dropTo: { uid: number; gid: number } | undefined
   events: EventStore
+  leaders: LastLeaders
   log: Logger
 }
 
 export function makeClusterGuard(needs: Needs): ClusterGuard {
   const stop = new AbortController()
-  const heartbeats = startHeartbeats(needs.hostId, needs.log, stop.signal)
+  const heartbeats = startHeartbeats(needs.hostId, needs.firstBeat, needs.log, stop.signal)
   let guarded = new Map<string, Guarded>()
   const ending = new Set<Promise<void>>()
 
@@ -75,8 +83,8 @@ export function makeClusterGuard(needs: Needs): ClusterGuard {
     },
     findSwitch(gatewayId) {
       for (const entry of guarded.values()) {
-        const found = entry.switches.find((candidate) => candidate.gatewayId === gatewayId)
-        if (found !== undefined) return found
+        const found = entry.gateways.find((each) => each.leaderSwitch.gatewayId === gatewayId)
+        if (found !== undefined) return found.leaderSwitch
       }
       return undefined
     },
@@ -86,6 +94,10 @@ export function makeClusterGuard(needs: Needs): ClusterGuard {
       await entry.hearing.awaitHeld(gatewayIds, signal)
     },
     unheard: heartbeats.unheard,
+    canaries: () =>
+      [...guarded.values()].flatMap((entry) =>
+        entry.gateways.flatMap(({ canary }) => canary.state() ?? []),
+      ),
     async stop() {
       for (const entry of guarded.values()) end(entry)
       guarded = new Map()
@@ -95,23 +107,23 @@ export function makeClusterGuard(needs: Needs): ClusterGuard {
   }
 }
 
-/** Calls `onChange` when others are not heard than before, until `signal` aborts. */
-export async function watchUnheard(
-  { unheard }: Pick<ClusterGuard, 'unheard'>,
+/** Calls `onChange` when there is more to report than before, until `signal` aborts. */
+export async function watchGuard(
+  { unheard, canaries }: Pick<ClusterGuard, 'unheard' | 'canaries'>,
   onChange: () => void,
   signal: AbortSignal,
 ): Promise<void> {
-  let told = '[]'
+  let told = '[[],[]]'
   while (!signal.aborted) {
-    const found = JSON.stringify(unheard())
+    const found = JSON.stringify([unheard(), canaries()])
     if (found !== told) onChange()
     told = found
-    await pause(UNHEARD_POLL_MS, signal)
+    await pause(POLL_MS, signal)
   }
 }
 
 function start(
-  { hostId, rootPath, dropTo, events, log: parentLog }: Needs,
+  { hostId, rootPath, dropTo, events, leaders, log: parentLog }: Needs,
   heartbeats: Heartbeats,
   cluster: WatchedCluster,
   definition: string,
@@ -121,9 +133,14 @@ function start(
   const log = parentLog.child({ cluster: cluster.id })
   const watch = watchCluster(spreadEndpoints(cluster, hostId), log, signal)
   const hearing = heartbeats.join(cluster)
-  const switches = cluster.localGateways.map((gateway) =>
-    startLeaderSwitch({ cluster, gateway, watch, hearing, rootPath, events, log, signal }),
-  )
+  const gateways = cluster.localGateways.map((gateway) => {
+    const needs = { cluster, gateway, watch, hearing, rootPath, events, leaders, log, signal }
+    const leaderSwitch = startLeaderSwitch(needs)
+    const { isHeld } = leaderSwitch
+    const wrote = () => openLookups(cluster, gateway)
+    const canary = startGatewayCanary({ cluster, gateway, watch, isHeld, wrote, signal })
+    return { leaderSwitch, canary }
+  })
   const sentinels = cluster.localInstances.map((instance) =>
     startInstanceSentinel({
       cluster,
@@ -140,7 +157,7 @@ function start(
   const parts = [
     watch.done,
     runHostSentinel({ hostId, cluster, watch, hearing, events, log, signal }),
-    ...switches.map((entry) => entry.done),
+    ...gateways.flatMap(({ leaderSwitch, canary }) => [leaderSwitch.done, canary.done]),
     ...sentinels.map((entry) => entry.done),
   ]
   const done = Promise.all(parts)
@@ -149,5 +166,5 @@ function start(
       // BUG: every part handles its own failures; one that does not must not take the agent down.
       log.error({ error: describeError(error) }, 'guarding a cluster failed')
     })
-  return { definition, switches, hearing, abort, done }
+  return { definition, gateways, hearing, abort, done }
 }

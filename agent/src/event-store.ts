@@ -15,8 +15,8 @@ const COUNT_MAX = 500
 const REPORT_COUNT_MAX = 100
 
 export interface EventStore {
-  /** Resolves when it is on disk. */
-  add(event: Omit<GuardEvent, 'id' | 'at'>): Promise<void>
+  /** Resolves when it is on disk. `at` is now, unless it was found later than it happened. */
+  add(event: Omit<GuardEvent, 'id' | 'at'> & { at?: string | undefined }): Promise<void>
   pending(): GuardEvent[]
   forget(ids: readonly string[]): Promise<void>
 }
@@ -34,7 +34,7 @@ export async function openEventStore(root: HostRoot, onAdded: () => void): Promi
 
   return {
     async add(event) {
-      const entry = { id: randomUUID(), at: new Date().toISOString(), ...event }
+      const entry = { ...event, id: randomUUID(), at: event.at ?? new Date().toISOString() }
       events = [...events, entry].slice(-COUNT_MAX)
       // Told at once; that it is on disk matters only when it cannot be told.
       onAdded()

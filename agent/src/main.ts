@@ -7,19 +7,21 @@ import { pino } from 'pino'
 import { makeReconciler, type Reconciler } from './apply/reconciler.ts'
 import { keepSpares } from './apply/spares.ts'
 import { loadSpec } from './apply/spec-store.ts'
-import { makeClusterGuard, watchUnheard } from './cluster-guard.ts'
+import { type ClusterGuard, makeClusterGuard, watchGuard } from './cluster-guard.ts'
 import { type AgentConfig, loadConfig } from './config.ts'
 import { connectControlPlane } from './control-plane.ts'
 import { obtainIdentity } from './enrolment.ts'
 import { openEventStore } from './event-store.ts'
+import { openLastLeaders } from './gateway/last-leaders.ts'
 import { makeRefusals } from './gateway/refusals.ts'
 import { type HostRoot, openHostRoot } from './host-root.ts'
 import type { Identity } from './identity.ts'
 import { openLeaving } from './leaving.ts'
 import { makeFactsReader } from './observe/host-facts.ts'
-import { makeObserver } from './observe/observer.ts'
+import { makeObserver, type Observer } from './observe/observer.ts'
 import { keepIdentityValid } from './renewal.ts'
 import { runReportLoop } from './report-loop.ts'
+import { reserveBeats } from './sentinel/beat-sequence.ts'
 import { runSyncLoop } from './sync-loop.ts'
 import { makeExclusive } from './tasks/exclusive.ts'
 import { openResultStore } from './tasks/result-store.ts'
@@ -65,14 +67,7 @@ async function runAgent(parts: AgentParts): Promise<void> {
   const observer = makeObserver({ root, onChange })
   const reconciler = makeReconciler({ root, refusals: makeRefusals(log), log, signal, onChange })
   const held = await loadHeldSpec(parts)
-  const events = await openEventStore(root, onChange)
-  const guard = makeClusterGuard({
-    hostId: identity.hostId,
-    rootPath: root.path,
-    dropTo: root.dropTo,
-    events,
-    log,
-  })
+  const { events, guard } = await openGuard(parts, onChange)
   const onSpec = (spec: HostSpec) => {
     reconciler.offer(spec)
     observer.watch(spec)
@@ -100,14 +95,14 @@ async function runAgent(parts: AgentParts): Promise<void> {
   await Promise.all([
     applying,
     config.keepsSpares && keepSpares({ root, readFacts, quietMs: reconciler.quietMs, log, signal }),
-    watchUnheard(guard, onChange, signal),
+    watchGuard(guard, onChange, signal),
     keepIdentityValid({ root, controlPlane, identity, log, signal }),
     runReportLoop({
       controlPlane,
       results,
       events,
       wake: wakeReport,
-      read: () => readState(reconciler, refusal.reason(), observer.statuses(), guard.unheard()),
+      read: () => readState({ reconciler, refusal: refusal.reason(), observer, guard }),
       log,
       signal,
     }),
@@ -128,6 +123,21 @@ async function runAgent(parts: AgentParts): Promise<void> {
   controlPlane.close()
 }
 
+async function openGuard({ root, identity, log }: AgentParts, onChange: () => void) {
+  const events = await openEventStore(root, onChange)
+  const leaders = await openLastLeaders(root)
+  const guard = makeClusterGuard({
+    hostId: identity.hostId,
+    firstBeat: await reserveBeats(root, Date.now(), log),
+    rootPath: root.path,
+    dropTo: root.dropTo,
+    events,
+    leaders,
+    log,
+  })
+  return { events, guard }
+}
+
 /** Why the last spec was refused, if it was: the control plane is told when that changes. */
 function makeRefusal(onChange: () => void) {
   let reason = ''
@@ -140,16 +150,24 @@ function makeRefusal(onChange: () => void) {
   }
 }
 
-function readState<Status, Unheard>(
-  reconciler: Reconciler,
-  refusal: string,
-  services: Status[],
-  unheard: Unheard[],
-) {
+interface Seen {
+  reconciler: Reconciler
+  refusal: string
+  observer: Observer
+  guard: ClusterGuard
+}
+
+function readState({ reconciler, refusal, observer, guard }: Seen) {
   const { appliedRevision, applyError: failure } = reconciler.state()
   const reasons = [refusal, failure].filter((reason) => reason !== '')
   const applyError = reasons.join('; ').slice(0, 4000).toWellFormed()
-  return { appliedRevision, applyError, services, unheard }
+  return {
+    appliedRevision,
+    applyError,
+    services: observer.statuses(),
+    unheard: guard.unheard(),
+    canaries: guard.canaries(),
+  }
 }
 
 // An unreadable spec must not keep the agent down: the control plane sends a new one, and what

@@ -51,7 +51,8 @@ function formatReadiness(paint: Paint, cluster: Cluster): string[] {
   }
   if (last !== null) {
     const kind = last.planned ? 'switchover' : 'failover'
-    const when = `${last.from} to ${last.to}, ${formatAge(last.at)}, ${last.gap_ms} ms`
+    const gap = last.gap_ms === null ? 'nobody saw for how long' : `${last.gap_ms} ms`
+    const when = `${last.from} to ${last.to}, ${formatAge(last.at)}, ${gap}`
     fields.push([`last ${kind}`, when])
     fields.push(['', last.reason])
     fields.push(['  lost', last.receipt.statement])

@@ -130,6 +130,22 @@ test('a failed operation ends with 7', async () => {
   assert.match(stderr, /error: create cluster demo: failed: start-leader: no leader/)
 })
 
+test('a game day that failed prints its report all the same', async () => {
+  await using api = await startFakeApi()
+  const error = { code: 'drill-failed', detail: '2 writes were lost', hint: 'look', step: 'judge' }
+  const operation = { ...DONE, state: 'failed' as const, error }
+  const report = { rounds: [], acknowledged: 9, failed: 0, lost: 2, leaders_at_once_max: 1 }
+  const drill = { operation_id: 'op_1', report: { ...report, availability: 0.5 } }
+  api.routes.set('POST /v1/clusters/demo/game-days', () => ({ status: 202, body: { operation } }))
+  api.routes.set('GET /v1/operations/op_1', () => ({ body: operation }))
+  api.routes.set('GET /v1/clusters/demo/drills', () => ({ body: { data: [drill] } }))
+  serveEvents(api)
+  const result = await runCliProcess(['drill', 'game-day', 'demo'], { home: api.home })
+  assert.equal(result.exitCode, 7)
+  assert.match(result.stderr, /2 writes were lost/)
+  assert.match(result.stdout, /lost +2/)
+})
+
 test('Ctrl-C stops watching and says that the operation goes on', async () => {
   await using api = await startFakeApi()
   api.routes.set('GET /v1/operations/op_1', () => ({ body: sampleOperation() }))

@@ -1,7 +1,12 @@
 // Proves each verdict on a cluster, and the sentence that people read.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { clusterHealth, isFollowing, type ObservedInstance } from './cluster-health.ts'
+import {
+  clusterHealth,
+  isFollowing,
+  type ObservedGateway,
+  type ObservedInstance,
+} from './cluster-health.ts'
 import type { PatroniStatus } from './protocol.ts'
 
 function instance(name: string, patroni: Partial<PatroniStatus> | undefined): ObservedInstance {
@@ -24,8 +29,9 @@ const REPLICA = instance('a-2', { streaming: true, state: 'streaming' })
 const SYNC = instance('a-3', { role: 'sync-replica', streaming: true })
 const READY = { name: 'gw-1', ready: true }
 const AWAY = { name: 'gw-2', ready: false }
+const MUTE = { name: 'gw-3', ready: true, canary: { silentMs: 31_000, error: 'refused' } }
 
-const cases: [string, ObservedInstance[], (typeof READY)[], string, string][] = [
+const cases: [string, ObservedInstance[], ObservedGateway[], string, string][] = [
   ['alone', [LEADER], [READY], 'available', 'a-1 leads'],
   ['whole', [LEADER, REPLICA, SYNC], [READY], 'available', 'a-1 leads, 2 streaming'],
   ['no instance', [], [READY], 'failed', 'no instance leads'],
@@ -39,6 +45,20 @@ const cases: [string, ObservedInstance[], (typeof READY)[], string, string][] = 
   ],
   ['no gateway', [LEADER, REPLICA], [AWAY], 'failed', 'no gateway is ready'],
   ['a gateway away', [LEADER], [READY, AWAY], 'degraded', 'gw-2 is not ready'],
+  [
+    'a gateway that carries no writes',
+    [LEADER],
+    [READY, MUTE],
+    'degraded',
+    'gw-3 has not carried a write for 31 s: refused',
+  ],
+  [
+    'a gateway that is not ready, and so carries none',
+    [LEADER],
+    [READY, { ...MUTE, ready: false }],
+    'degraded',
+    'gw-3 is not ready',
+  ],
   [
     'a replica that does not stream',
     [LEADER, instance('a-2', {})],

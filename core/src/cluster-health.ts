@@ -1,6 +1,7 @@
 // Owns the verdict on a cluster from what its agents report: available, degraded or failed, in one
 // sentence.
 import type { ClusterState } from './contract/clusters.ts'
+import { type Canary, isLate, sayLate } from './gateway-canary.ts'
 import type { PatroniStatus } from './protocol.ts'
 
 export interface ObservedInstance {
@@ -11,7 +12,10 @@ export interface ObservedInstance {
 
 export interface ObservedGateway {
   name: string
+  /** Its services do their work, each for itself. */
   ready: boolean
+  /** Undefined when its host is offline or says nothing of one. */
+  canary?: Canary | undefined
 }
 
 export interface Health {
@@ -33,12 +37,17 @@ export function clusterHealth(
   const missing = instances.filter((instance) => instance !== leader && !isFollowing(instance))
   const problems = [
     ...missing.map(({ name, patroni }) => `${name} ${patroni?.state ?? 'is not heard of'}`),
-    ...gateways.filter((gateway) => !gateway.ready).map(({ name }) => `${name} is not ready`),
+    ...gateways.flatMap(gatewayProblem),
   ]
   if (problems.length > 0) return { state: 'degraded', message: problems.join('; ') }
   const replicas = instances.length - 1
   const following = replicas === 0 ? '' : `, ${replicas} streaming`
   return { state: 'available', message: `${leader.name} leads${following}` }
+}
+
+function gatewayProblem({ name, ready, canary }: ObservedGateway): string[] {
+  if (!ready) return [`${name} is not ready`]
+  return isLate(canary) ? [`${name} ${sayLate(canary)}`] : []
 }
 
 function isRunning(patroni: PatroniStatus): boolean {

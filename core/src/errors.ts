@@ -173,6 +173,11 @@ export const ERRORS = {
     title: 'the enrolment token is wrong, used or expired',
     hint: 'make a new one: howdah host token NAME; a token lives 15 minutes and works once',
   },
+  'drill-failed': {
+    http: 422, exit: 7, retryable: false,
+    title: 'a drill showed what must not happen',
+    hint: 'howdah api GET /v1/clusters/NAME/drills shows the report, howdah op logs ID the rounds',
+  },
   'not-cancellable': {
     http: 409, exit: 5, retryable: false,
     title: 'the operation can no longer be cancelled',

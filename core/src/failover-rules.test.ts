@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import {
   type CanaryObservation,
+  FENCED_SILENCE_MS,
   ISOLATION_FENCE_MS,
   isUnclaimed,
   judgeCanary,
@@ -109,10 +110,17 @@ test('who may acknowledge alone keeps the lead until its lease says that it has 
     { durability: 'sync', syncReplicaKnown: false },
     { durability: 'strict', syncReplicaKnown: false },
   ] as const) {
-    assert.equal(takes(change), false)
-    assert.equal(takes({ ...change, leaseAgeMs: SELF_DEMOTION_MS - 1 }), false)
-    assert.equal(takes({ ...change, leaseAgeMs: SELF_DEMOTION_MS }), true)
+    const fenced = { ...change, silentFor: [FENCED_SILENCE_MS, FENCED_SILENCE_MS] }
+    assert.equal(takes(fenced), false)
+    assert.equal(takes({ ...fenced, leaseAgeMs: SELF_DEMOTION_MS - 1 }), false)
+    assert.equal(takes({ ...fenced, leaseAgeMs: SELF_DEMOTION_MS }), true)
   }
+})
+
+test('an old lease says nothing before the agent of a host that is cut off has fenced it', () => {
+  const late = { durability: 'async', leaseAgeMs: 60_000 } as const
+  assert.equal(takes({ ...late, silentFor: [FENCED_SILENCE_MS, FENCED_SILENCE_MS - 1] }), false)
+  assert.equal(takes({ ...late, silentFor: [FENCED_SILENCE_MS, FENCED_SILENCE_MS] }), true)
 })
 
 test('who gave up loses the key, unless it could come back and acknowledge alone', () => {
@@ -125,7 +133,8 @@ test('who gave up loses the key, unless it could come back and acknowledge alone
 })
 
 test('a leader that is cut off fences itself before others conclude that it stopped', () => {
-  assert.ok(ISOLATION_FENCE_MS < SELF_DEMOTION_MS)
+  assert.ok(ISOLATION_FENCE_MS < FENCED_SILENCE_MS)
+  assert.ok(FENCED_SILENCE_MS < SELF_DEMOTION_MS)
   const { fast, balanced, patient } = SENSITIVITY_LIMITS
   assert.ok(fast.hostSilenceMs < balanced.hostSilenceMs)
   assert.ok(balanced.hostSilenceMs < patient.hostSilenceMs)

@@ -32,6 +32,11 @@ export const SELF_DEMOTION_MS =
  */
 export const ISOLATION_FENCE_MS = 5000
 
+/**
+ * By then it has: counted from the loss itself, and not, as a lease, from what Patroni did before.
+ */
+export const FENCED_SILENCE_MS = ISOLATION_FENCE_MS + 1000
+
 export type Verdict = { act: false; say: string } | { act: true; say: string }
 
 /** A server that promotes refuses, which is an answer; without any it gets this much longer. */
@@ -142,7 +147,9 @@ export function judgeSilence(seen: SilenceObservation): Verdict {
     // Without its synchronous replica the old leader cannot acknowledge a commit.
     return yes(`${silent} of ${seen.otherHosts} hosts miss it for ${seen.limitMs} ms`)
   }
-  if (seen.leaseAgeMs !== undefined && seen.leaseAgeMs >= SELF_DEMOTION_MS) {
+  // A Patroni that hung before the loss has let its lease grow old while its PostgreSQL served.
+  const isFenced = seen.silentFor.filter((ms) => ms >= FENCED_SILENCE_MS).length >= needed
+  if (isFenced && seen.leaseAgeMs !== undefined && seen.leaseAgeMs >= SELF_DEMOTION_MS) {
     return yes(`its lease is ${seen.leaseAgeMs} ms old: it has demoted itself`)
   }
   return no('it may still acknowledge commits: waits until it must have demoted itself')

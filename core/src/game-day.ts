@@ -33,9 +33,67 @@ export const ROUND_MS: Readonly<Record<GameDayFault, number>> = {
 /** Label of clusters that a game day may break without being told twice. */
 export const TEST_CLUSTER_LABEL = 'howdah.test'
 
+/** Faults that take all of the leader's host away, whosever it is. */
+export const HOST_FAULTS: readonly GameDayFault[] = [
+  'leader-host',
+  'leader-host-silent',
+  'network-cut',
+]
+
+interface Part {
+  cluster_id: string
+  host_id: string
+}
+
+/**
+ * Ids of the clusters that the faults may touch. Any instance of the cluster may lead when its turn
+ * comes; and a host that goes takes its dcs member along, which serves every cluster.
+ */
+export function touchedClusters(
+  clusterId: string,
+  faults: readonly GameDayFault[],
+  present: {
+    clusterIds: readonly string[]
+    instances: readonly Part[]
+    gateways: readonly Part[]
+    dcsHostIds: readonly string[]
+  },
+): string[] {
+  const { clusterIds, instances, gateways, dcsHostIds } = present
+  const own = instances.filter((instance) => instance.cluster_id === clusterId)
+  const hosts = new Set(own.map((instance) => instance.host_id))
+  const takesHost = faults.some((fault) => HOST_FAULTS.includes(fault))
+  const takesMember = takesHost && dcsHostIds.some((id) => hosts.has(id))
+  if (takesMember || faults.includes('dcs-member')) return [...clusterIds]
+  // Without its agent nobody on the host fences, and nobody there points gateways.
+  if (!takesHost && !faults.includes('agent')) return [clusterId]
+  const parts = [...instances, ...gateways].filter(({ host_id }) => hosts.has(host_id))
+  const touched = new Set([clusterId, ...parts.map(({ cluster_id }) => cluster_id)])
+  return clusterIds.filter((id) => touched.has(id))
+}
+
+/** What must not happen, whatever broke. Writes that failed are no such thing: they were told. */
+export function findProblems({ rounds, lost }: GameDayReport): string[] {
+  const problems = [
+    { said: `${lost} acknowledged writes were lost`, is: (round: GameDayRound) => round.lost > 0 },
+    {
+      said: 'several instances accepted writes at one moment',
+      is: (round: GameDayRound) => round.leaders_at_once_max > 1,
+    },
+    {
+      said: 'the cluster was not whole again in time',
+      is: (round: GameDayRound) => round.healed_ms === null,
+    },
+  ]
+  return problems.flatMap(({ said, is }) => {
+    const faults = new Set(rounds.filter(is).map(({ fault }) => fault))
+    return faults.size === 0 ? [] : [`${said} (${[...faults].join(', ')})`]
+  })
+}
+
 export function summarizeGameDay(rounds: readonly GameDayRound[]): GameDayReport {
   const watchedMs = rounds.reduce((sum, round) => sum + round.watched_ms, 0)
-  const awayMs = rounds.reduce((sum, round) => sum + round.longest_gap_ms, 0)
+  const awayMs = rounds.reduce((sum, round) => sum + (round.gaps_ms ?? round.longest_gap_ms), 0)
   return {
     rounds: [...rounds],
     acknowledged: rounds.reduce((sum, round) => sum + round.acknowledged, 0),

@@ -212,3 +212,6 @@ export const LEAVING_SOCKET = `${HOST_LAYOUT.agentRun}/leaving.sock`
 
 /** What a data directory's name is followed by in that of the mark that it is not whole. */
 export const UNFINISHED_MARK = '.unfinished'
+
+/** In that of the file that says how far its WAL went before it was rewound, or copied anew. */
+export const KEPT_END = '.ended'

@@ -172,6 +172,17 @@ export const RecoveryReport = Type.Object({
   lastCommitAt: Type.Union([Type.String({ maxLength: 64 }), Type.Null()]),
   /** The whole archive was replayed: it holds nothing later than a target in time. */
   reachedEnd: Type.Boolean(),
+  /**
+   * Where WAL ended, on the timeline that was left there, and why in the words of the log; no words
+   * where the archive has no more. Agents of an earlier version do not say.
+   */
+  end: Type.Optional(
+    Type.Object({
+      timeline: Type.Integer({ minimum: 1 }),
+      lsn: Type.String({ pattern: '^[0-9A-F]{1,8}/[0-9A-F]{1,8}$' }),
+      error: Type.String({ maxLength: 1000 }),
+    }),
+  ),
   replayMs: Type.Integer({ minimum: 0 }),
   rows: Type.Array(Type.Unknown(), { maxItems: 1000 }),
   /** What pg_amcheck found; null when it was not asked. */
@@ -258,6 +269,7 @@ export const TaskAction = Type.Union([
     gatewayId: Type.String(),
     pauseTimeoutMs: Type.Integer({ minimum: 100, maximum: 60_000 }),
     holdMsMax: Type.Integer({ minimum: 100, maximum: 120_000 }),
+    operationId: Type.Optional(Type.String({ maxLength: 64 })),
   }),
   /**
    * Takes a replica out of the read endpoint and waits until its readers are gone, or puts it back.
@@ -305,8 +317,14 @@ export const TaskAction = Type.Union([
     endpoint: Type.Object({ address: Type.String(), port: Type.Integer() }),
     instances: Type.Array(Type.Object({ address: Type.String(), port: Type.Integer() })),
   }),
-  /** Lets go of the clients if they are held. Returns the HoldReport of the last hold. */
-  Type.Object({ kind: Type.Literal('gateway-release'), gatewayId: Type.String() }),
+  /**
+   * Lets go of the clients if they are held. Returns the HoldReport of the operation's last hold.
+   */
+  Type.Object({
+    kind: Type.Literal('gateway-release'),
+    gatewayId: Type.String(),
+    operationId: Type.Optional(Type.String({ maxLength: 64 })),
+  }),
   /**
    * Runs the backup program; the agent knows which commands and options may be. Returns `{ output
    * }`.
@@ -358,6 +376,10 @@ export const TaskAction = Type.Union([
     repository: RepositoryAccess,
     /** The repository's directory of one PostgreSQL major. */
     archiveId: Type.String({ pattern: '^[0-9]{1,2}-[0-9]{1,3}$' }),
+    /** Of these alone; agents of an earlier version list all. */
+    directories: Type.Optional(
+      Type.Array(Type.String({ pattern: '^[0-9A-F]{16}$' }), { maxItems: 64 }),
+    ),
   }),
   /** Replaces `dataDirectory` by a backup that waits for its recovery. */
   Type.Object({
@@ -460,17 +482,17 @@ export const GuardEvent = Type.Object({
     'leader-lost',
     /** A gateway points at another instance, which accepts writes. */
     'leader-changed',
-    /** How far the WAL of a fenced instance goes, read from its disk. */
+    /** How far the WAL of an instance goes that led and was left behind, read from its disk. */
     'wal-end-read',
     /** A failover was asked for to an instance that may lack acknowledged commits. */
     'loss-accepted',
   ]),
-  /** The instance that it is about: the lost one, the new leader, the fenced one. */
+  /** The instance that it is about: the lost one, the new leader, the former one. */
   instance: Type.String({ maxLength: 64 }),
   message: Type.String({ maxLength: 500 }),
   /**
-   * leader-changed: since nobody could write through this gateway, and whether clients were held on
-   * purpose.
+   * leader-changed: since nobody could write through this gateway, where its agent saw it, and
+   * whether clients were held on purpose.
    */
   gapMs: Type.Optional(Type.Integer({ minimum: 0 })),
   planned: Type.Optional(Type.Boolean()),
@@ -478,7 +500,7 @@ export const GuardEvent = Type.Object({
   durability: Type.Optional(Durability),
   from: Type.Optional(Type.String({ maxLength: 64 })),
   gateway: Type.Optional(Type.String({ maxLength: 64 })),
-  /** leader-changed: where the new timeline began; wal-end-read: the end of the old one. */
+  /** leader-changed: the new timeline and where it began; wal-end-read: the end of an old one. */
   timeline: Type.Optional(Type.Integer({ minimum: 0 })),
   lsn: Type.Optional(Type.String({ pattern: '^[0-9]{1,20}$' })),
 })
@@ -487,6 +509,18 @@ export const GuardEvent = Type.Object({
 export const Unheard = Type.Object({
   cluster: Type.String({ maxLength: 64 }),
   host: Type.String({ maxLength: 64 }),
+})
+
+/**
+ * What came of the last canary through a gateway of the sender's host. Nothing is said of one from
+ * which none is expected: nobody leads, its clients are held, or its cluster is paused.
+ */
+export const GatewayCanary = Type.Object({
+  gatewayId: Type.String({ maxLength: 64 }),
+  /** Since one was written, or since whoever leads does; 0 when the last one was. */
+  silentMs: Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }),
+  /** Why the last one was not; empty when it was. Never holds a secret. */
+  error: Type.String({ maxLength: 300 }),
 })
 
 /** Sent at once when something changed, and every 10 s as a heartbeat. */
@@ -499,6 +533,7 @@ export const ReportRequest = Type.Object({
   results: Type.Array(TaskResult, { maxItems: 100 }),
   events: Type.Optional(Type.Array(GuardEvent, { maxItems: 200 })),
   unheard: Type.Optional(Type.Array(Unheard, { maxItems: 500 })),
+  canaries: Type.Optional(Type.Array(GatewayCanary, { maxItems: 500 })),
 })
 /** Results and events that the control plane has stored; the agent may forget them. */
 export const ReportReply = Type.Object({
@@ -512,6 +547,7 @@ export type PatroniStatus = Static<typeof PatroniStatus>
 export type ServiceStatus = Static<typeof ServiceStatus>
 export type GuardEvent = Static<typeof GuardEvent>
 export type Unheard = Static<typeof Unheard>
+export type GatewayCanary = Static<typeof GatewayCanary>
 export type TaskAction = Static<typeof TaskAction>
 export type Task = Static<typeof Task>
 export type TaskResult = Static<typeof TaskResult>

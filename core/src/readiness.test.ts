@@ -36,7 +36,8 @@ function members(withLeader: boolean, second: boolean, third: boolean) {
 const WELL: ReadinessInput = {
   durability: 'sync',
   instances: [LEADER, SYNC, REPLICA],
-  gateways: [{ name: 'gw-1', ready: true }],
+  gateways: [{ name: 'gw-1', ready: true, withLeader: false }],
+  outlivesHost: true,
   dcsMembers: members(true, true, true),
   silentHosts: [],
   deaf: [],
@@ -74,7 +75,45 @@ const failing: [string, Partial<ReadinessInput>, string, RegExp][] = [
     /^1 of 1 .* healthy; only 0 outside the leader's host, 1 needed$/,
   ],
   ['a disk that fills', { lowDisks: [{ name: 'h-1', said: '4 %' }] }, 'disks', /^h-1: 4 %$/],
-  ['no gateway', { gateways: [{ name: 'gw-1', ready: false }] }, 'gateways', /^gw-1 not ready$/],
+  [
+    'no gateway',
+    { gateways: [{ name: 'gw-1', ready: false, withLeader: false }] },
+    'gateways',
+    /^gw-1 not ready$/,
+  ],
+  [
+    'the only gateway on the host of the leader',
+    { gateways: [{ name: 'gw-1', ready: true, withLeader: true }] },
+    'gateways',
+    /^every gateway is ready; only gw-1, on the leader's host: its loss leaves no way in$/,
+  ],
+  [
+    'the gateway on another host away',
+    {
+      gateways: [
+        { name: 'gw-1', ready: true, withLeader: true },
+        { name: 'gw-2', ready: false, withLeader: false },
+      ],
+    },
+    'gateways',
+    /^gw-2 not ready; only gw-1, on the leader's host/,
+  ],
+  [
+    'a gateway that carries no writes, though its services are ready',
+    {
+      gateways: [
+        { name: 'gw-1', ready: true, withLeader: false, canary: { silentMs: 0, error: '' } },
+        {
+          name: 'gw-2',
+          ready: true,
+          withLeader: false,
+          canary: { silentMs: 12_000, error: 'timeout expired' },
+        },
+      ],
+    },
+    'writes',
+    /^gw-2 has not carried a write for 12 s: timeout expired$/,
+  ],
   ['an agent away', { silentHosts: ['host-2'] }, 'agents', /^host-2 silent$/],
   [
     'a host that is deaf for another',
@@ -106,8 +145,29 @@ for (const [name, change, expected, message] of failing) {
 }
 
 const passing: [string, Partial<ReadinessInput>][] = [
+  [
+    'one of two gateways on the host of the leader',
+    {
+      gateways: [
+        { name: 'gw-1', ready: true, withLeader: true },
+        { name: 'gw-2', ready: true, withLeader: false },
+      ],
+    },
+  ],
+  [
+    'all on one host, of which nothing would be left anyway',
+    { gateways: [{ name: 'gw-1', ready: true, withLeader: true }], outlivesHost: false },
+  ],
   ['everything is well', {}],
   ['in async any replica will do', { durability: 'async', instances: [LEADER, REPLICA] }],
+  [
+    'a canary that is late once',
+    {
+      gateways: [
+        { name: 'gw-1', ready: true, withLeader: false, canary: { silentMs: 8000, error: 'x' } },
+      ],
+    },
+  ],
   ['a dcs member on the host of the leader is away', { dcsMembers: members(false, true, true) }],
   [
     'an agent of an older version says nothing of a pause',

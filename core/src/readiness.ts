@@ -8,12 +8,15 @@ import {
   type ObservedInstance,
 } from './cluster-health.ts'
 import type { Durability, Readiness } from './contract/clusters.ts'
+import { isLate, sayLate } from './gateway-canary.ts'
 import { HEARTBEAT_PORT } from './host-spec.ts'
 
 export interface ReadinessInput {
   durability: Durability
   instances: readonly ObservedInstance[]
-  gateways: readonly ObservedGateway[]
+  gateways: readonly (ObservedGateway & { withLeader: boolean })[]
+  /** An instance is on another host than the leader. */
+  outlivesHost: boolean
   dcsMembers: readonly { name: string; ready: boolean; withLeader: boolean }[]
   /** Hosts of the cluster whose agents are not heard. */
   silentHosts: readonly string[]
@@ -36,6 +39,7 @@ export function judgeReadiness(input: ReadinessInput): Readiness {
     ...instanceChecks(input),
     dcsCheck(input),
     gatewayCheck(input),
+    canaryCheck(input),
     agentCheck(input),
     heartbeatCheck(input),
     diskCheck(input),
@@ -114,13 +118,39 @@ function pauseCheck({ maintenance, instances }: ReadinessInput): Check {
   )
 }
 
-function gatewayCheck({ gateways }: ReadinessInput): Check {
+/**
+ * Where an instance would outlive the leader's host, so must a way to it. Where none would, as on
+ * one host, that says nothing new.
+ */
+function gatewayCheck({ gateways, outlivesHost }: ReadinessInput): Check {
   const away = gateways.filter((gateway) => !gateway.ready).map(({ name }) => name)
+  const ready = gateways.filter((gateway) => gateway.ready)
+  const goes = outlivesHost && ready.length > 0 && ready.every(({ withLeader }) => withLeader)
+  const names = ready.map(({ name }) => name).join(', ')
+  const said = [
+    away.length === 0 ? 'every gateway is ready' : `${away.join(', ')} not ready`,
+    ...(goes ? [`only ${names}, on the leader's host: its loss leaves no way in`] : []),
+  ]
   return check(
     'gateways',
-    gateways.length > away.length,
-    away.length === 0 ? 'every gateway is ready' : `${away.join(', ')} not ready`,
-    'howdah host show HOST shows the services of the gateway',
+    ready.length > 0 && !goes,
+    said.join('; '),
+    goes && away.length === 0
+      ? 'howdah cluster switchover NAME --to an instance elsewhere; or create with --gateways 2'
+      : 'howdah host show HOST shows the services of the gateway',
+  )
+}
+
+/** The way of clients as a whole: services that are ready may not carry a transaction. */
+function canaryCheck({ gateways }: ReadinessInput): Check {
+  const late = gateways.flatMap(({ name, canary }) =>
+    isLate(canary) ? [`${name} ${sayLate(canary)}`] : [],
+  )
+  return check(
+    'writes',
+    late.length === 0,
+    late.length === 0 ? 'gateways carry writes' : late.join('; '),
+    "howdah host show HOST shows the gateway's services; see the logs of pgbouncer-write, haproxy",
   )
 }
 

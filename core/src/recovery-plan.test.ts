@@ -1,42 +1,15 @@
 // Proves recovery-plan without anything else running.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import {
-  archivedFloor,
-  type BackupChoice,
-  isArchived,
-  mayLackNewest,
-  planRecovery,
-} from './recovery-plan.ts'
+import { archivedFloor, isArchived, mayLackNewest, planRecovery } from './recovery-plan.ts'
+import { sampleBackup } from './testing/sample-backup.ts'
 
 const NOW = Date.parse('2026-11-21T12:00:00Z')
 
-function backup(number: number, stopped: string, lsn: string, damage = ''): BackupChoice {
-  const info = {
-    timeline: 1,
-    lsn_start: lsn,
-    lsn_stop: lsn,
-    size_bytes: 1,
-    read_bytes: 1,
-    repository_bytes: 1,
-    needs: [],
-    page_errors: false,
-  }
-  const label = `2026112${number}-000000F`
-  return {
-    id: `bkp_${number}`,
-    repository_id: 'rep',
-    label,
-    info,
-    stopped_at: new Date(stopped),
-    damage,
-  }
-}
-
 const all = [
-  backup(3, '2026-11-20T00:00:00Z', '0/9000000', 'a flipped bit'),
-  backup(1, '2026-11-18T00:00:00Z', '0/2000000'),
-  backup(2, '2026-11-19T00:00:00Z', '0/5000000'),
+  sampleBackup(3, '2026-11-20T00:00:00Z', '0/9000000', 'a flipped bit'),
+  sampleBackup(1, '2026-11-18T00:00:00Z', '0/2000000'),
+  sampleBackup(2, '2026-11-19T00:00:00Z', '0/5000000'),
 ]
 const restorePoints = [{ name: 'before', lsn: '0/4000000', at: '2026-11-18T12:00:00Z' }]
 const plan = (wanted: object) => planRecovery(all, wanted, { restorePoints, nowMs: NOW })
@@ -83,6 +56,7 @@ test('a target beyond the end is refused, and the window is named', () => {
   assert.throws(() => reach({ lsn: 'FF/0' }), { code: 'outside-window' })
   assert.equal(reach({ xid: '799' }).backup.id, 'bkp_1')
   assert.throws(() => reach({ xid: '800' }), { code: 'outside-window' })
+  assert.match(reach({ xid: '799' }).accuracy, /is not found, and the recovery fails/)
   const late = { at: '2026-11-20T12:00:01Z' }
   assert.throws(() => reach(late), /not archived; from .* to 2026-11-20T12:00:00.000Z can/)
 })
@@ -101,6 +75,23 @@ test('what a restore has taken back is refused, whatever its name', () => {
   assert.equal(after({ restore_point: 'kept' }).at, '2026-11-20T10:20:00Z')
   assert.equal(after({ at: '2026-11-20T10:00:00Z' }).backup.id, 'bkp_2')
   assert.equal(after({ at: '2026-11-20T11:00:00Z' }).backup.id, 'bkp_2')
+})
+
+test('an LSN or a transaction that came again is said to be the one after the restore', () => {
+  const part = (day: number, lsn: string) => {
+    const toMs = Date.UTC(2026, 10, day, 11)
+    return { fromMs: toMs - 3_600_000, toMs, lsn }
+  }
+  const takenBack = [part(20, '0/6000000'), part(19, '0/7000000')]
+  const after = (wanted: object) =>
+    planRecovery(all, wanted, { restorePoints, nowMs: NOW, takenBack }).said
+  const second = 'and not what the restore of 2026-11-20T11:00:00.000Z took back under it'
+  assert.equal(after({ lsn: '0/8000000' }), `LSN 0/8000000, ${second}`)
+  assert.equal(after({ lsn: '0/6000001' }), `LSN 0/6000001, ${second}`)
+  assert.equal(after({ xid: '700' }), `transaction 700, ${second}`)
+  // What is before a restore is kept, whatever was written later.
+  assert.equal(after({ lsn: '0/6000000' }), 'LSN 0/6000000')
+  assert.equal(after({ restore_point: 'before' }), 'restore point before of 2026-11-18T12:00:00Z')
 })
 
 test('the newest WAL may be missing only where the target does not need it', () => {

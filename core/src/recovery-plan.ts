@@ -47,6 +47,8 @@ export interface ArchivedEnd {
   lsn: string | null
   /** When that was archived. */
   at: string | null
+  /** Nothing that was written by then was missing, from the backup on. */
+  isWhole?: boolean
 }
 
 /** The newest moment that there is to restore; nulls where nobody knows. */
@@ -100,11 +102,11 @@ export function planRecovery<Choice extends BackupChoice>(
     case 'at':
       return planTime(candidates, wanted.at as string, known)
     case 'lsn':
-      return planLsn(candidates, wanted.lsn as string, `LSN ${wanted.lsn}`, known)
+      return sayWhich(planLsn(candidates, wanted.lsn as string, `LSN ${wanted.lsn}`, known), known)
     case 'restore_point':
       return planRestorePoint(candidates, wanted.restore_point as string, known)
     case 'xid':
-      return planXid(candidates, wanted.xid as string, known)
+      return sayWhich(planXid(candidates, wanted.xid as string, known), known)
     default:
       return named === undefined ? planLatest(candidates) : planEndOf(named)
   }
@@ -203,6 +205,24 @@ function planLsn<Choice extends BackupChoice>(
   }
 }
 
+/**
+ * LSNs and transactions come again on the timeline that follows a restore. Those are meant; who
+ * noted one before has to be told, as other data comes of it.
+ */
+function sayWhich<Choice extends BackupChoice>(
+  plan: RecoveryPlan<Choice>,
+  { takenBack = [] }: Known,
+): RecoveryPlan<Choice> {
+  const lsn = plan.target.kind === 'lsn' ? parseLsn(plan.target.value) : undefined
+  const last = takenBack
+    .filter((part) => lsn === undefined || lsn > (parseLsn(part.lsn) ?? 0n))
+    .sort((a, b) => a.toMs - b.toMs)
+    .at(-1)
+  if (last === undefined) return plan
+  const at = new Date(last.toMs).toISOString()
+  return { ...plan, said: `${plan.said}, and not what the restore of ${at} took back under it` }
+}
+
 function planRestorePoint<Choice extends BackupChoice>(
   candidates: readonly Choice[],
   name: string,
@@ -239,7 +259,9 @@ function planXid<Choice extends BackupChoice>(
     backup: candidates[0] as Choice,
     target: { kind: 'xid', value: xid },
     said: `transaction ${xid}`,
-    accuracy: 'that transaction, and everything committed before it',
+    accuracy:
+      'that transaction, and everything committed before it; one that has not ended in the WAL ' +
+      'after the backup is not found, and the recovery fails',
   }
 }
 

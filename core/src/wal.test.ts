@@ -5,6 +5,7 @@ import {
   describeRange,
   formatLsn,
   formatSegmentName,
+  leftAt,
   missingSegments,
   parseLsn,
   parseSegmentName,
@@ -12,6 +13,7 @@ import {
   reasonOf,
   segmentOf,
   unarchivedFiles,
+  withoutSegment,
 } from './wal.ts'
 
 const at = (timeline: number, ...numbers: number[]) =>
@@ -80,4 +82,28 @@ test('a history says why its timeline was begun', () => {
   assert.equal(reasonOf(first), 'no recovery target specified')
   const second = `${first}\n2\t0/7000110\tbefore 2026-01-01 00:00:00+00\n`
   assert.equal(reasonOf(second), 'before 2026-01-01 00:00:00+00')
+})
+
+test('replay that ended early is left on the timeline whose segment was read there', () => {
+  assert.equal(leftAt(''), undefined)
+  const history = '1\t0/5000110\tfailover\n2\t0/7000110\tfailover\n'
+  // As PostgreSQL writes it: of the newest timeline, wherever replay ended.
+  const endedAt = (lsn: string) => leftAt(`${history}\n3\t${lsn}\tno recovery target specified\n`)
+  assert.deepEqual(endedAt('0/4FFFFF8'), { timeline: 1, lsn: '0/4FFFFF8' })
+  assert.deepEqual(endedAt('0/6000000'), { timeline: 2, lsn: '0/6000000' })
+  assert.deepEqual(endedAt('0/9000000'), { timeline: 3, lsn: '0/9000000' })
+  // A segment in which a timeline began is read as that one's.
+  assert.equal(endedAt('0/5000028')?.timeline, 2)
+  assert.equal(leftAt('1\t0/5000110\tfailover\n')?.timeline, 1)
+})
+
+test('a segment that cannot be read leaves a hole in its range alone', () => {
+  const range = { timeline: 1, first: 3, last: 5 }
+  const other = { timeline: 2, first: 3, last: 5 }
+  const without = (number: number) => withoutSegment([range, other], { timeline: 1, number })
+  assert.deepEqual(without(4), [{ ...range, last: 3 }, { ...range, first: 5 }, other])
+  assert.deepEqual(without(3), [{ ...range, first: 4 }, other])
+  assert.deepEqual(without(6), [range, other])
+  const alone = { timeline: 1, first: 4, last: 4 }
+  assert.deepEqual(withoutSegment([alone], { timeline: 1, number: 4 }), [])
 })

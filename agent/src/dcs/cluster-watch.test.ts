@@ -139,7 +139,10 @@ function parse(keys: Record<string, string>) {
 }
 
 test('what Patroni writes is understood', () => {
-  const history = '[[1,100,"no recovery target specified","t","demo-2"],[2,250,"r","t","demo-1"]]'
+  const history = JSON.stringify([
+    [1, 100, 'no recovery target specified', 't', 'demo-2'],
+    [2, 250, 'r', '2026-01-02T04:04:05.5+01:00', 'demo-1'],
+  ])
   const view = parse({
     leader: 'demo-1',
     sync: '{"leader":"demo-1","sync_standby":"demo-2,demo-3"}',
@@ -156,7 +159,12 @@ test('what Patroni writes is understood', () => {
     failover: { leader: 'demo-1', candidate: 'demo-2' },
     paused: true,
     initialized: true,
-    lastTimeline: { timeline: 3, switchLsn: '250', newLeader: 'demo-1' },
+    lastTimeline: {
+      timeline: 3,
+      switchLsn: '250',
+      newLeader: 'demo-1',
+      at: '2026-01-02T03:04:05.500Z',
+    },
   })
 })
 

@@ -28,6 +28,14 @@ export interface LeaderKey {
   leaseId: string
 }
 
+export interface Promotion {
+  timeline: number
+  switchLsn: string
+  newLeader: string
+  /** Undefined where it does not say it. */
+  at?: string | undefined
+}
+
 export interface ClusterView {
   leader: LeaderKey | undefined
   /** Patroni's names of the synchronous replicas; empty: none, or not in synchronous mode. */
@@ -40,7 +48,7 @@ export interface ClusterView {
   /** The cluster has its system identifier: its first instance was made, up to its roles. */
   initialized: boolean
   /** `history`: the last promotion, as Patroni wrote it. */
-  lastTimeline: { timeline: number; switchLsn: string; newLeader: string } | undefined
+  lastTimeline: Promotion | undefined
 }
 
 export interface ClusterWatch {
@@ -319,7 +327,13 @@ function parseHistory(text: string | undefined): ClusterView['lastTimeline'] {
   const rows = Object.values(parseJson(text))
   const last = rows.at(-1)
   if (!Array.isArray(last) || typeof last[0] !== 'number') return undefined
-  return { timeline: last[0] + 1, switchLsn: String(last[1]), newLeader: String(last[4] ?? '') }
+  const atMs = Date.parse(String(last[3] ?? ''))
+  return {
+    timeline: last[0] + 1,
+    switchLsn: String(last[1]),
+    newLeader: String(last[4] ?? ''),
+    at: Number.isNaN(atMs) ? undefined : new Date(atMs).toISOString(),
+  }
 }
 
 async function deleteLeaderKey(

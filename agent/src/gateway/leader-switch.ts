@@ -10,6 +10,7 @@ import type { EventStore } from '../event-store.ts'
 import type { ClusterHearing } from '../sentinel/heartbeats.ts'
 import { makeWake, pause } from '../wake.ts'
 import { commandHaproxy } from './haproxy-runtime.ts'
+import type { LastLeaders } from './last-leaders.ts'
 import { makeLeaderProbe } from './leader-probe.ts'
 import { openConsole, type PoolerAddress } from './pgbouncer-admin.ts'
 import { type HoldReport, NOTHING_HELD, startPoolerHold } from './pooler-hold.ts'
@@ -30,12 +31,14 @@ export interface LeaderSwitch {
    * Holds the clients of the write endpoint until another leader accepts writes, at most
    * `holdMsMax`.
    */
-  hold(pauseTimeoutMs: number, holdMsMax: number): Promise<HoldReport>
+  hold(pauseTimeoutMs: number, holdMsMax: number, operationId?: string): Promise<HoldReport>
   /**
    * Lets go, once everything points at the instance that leads by now. Returns the report of the
-   * last hold.
+   * last hold, or that nothing was held where that was not for the operation that asks.
    */
-  release(): Promise<HoldReport>
+  release(operationId?: string): Promise<HoldReport>
+  /** Clients of the write endpoint are held, whoever asked for it. */
+  isHeld(): boolean
   drain: ReplicaDrains['drain']
   done: Promise<void>
 }
@@ -47,6 +50,7 @@ interface Needs {
   hearing: Pick<ClusterHearing, 'hold'>
   rootPath: string
   events: EventStore
+  leaders: LastLeaders
   log: Logger
   signal: AbortSignal
 }
@@ -67,13 +71,11 @@ export function startLeaderSwitch(needs: Needs): LeaderSwitch {
     haproxy: (commands) => commandHaproxy(socket, commands),
     becomesWritable: probe.becomesWritable,
     isReplica: probe.isReplica,
+    lastLeader: needs.leaders.of(gateway.id),
+    onFirst: (leader) => noteLeader(needs, leader, Promise.resolve()),
     onChange(change) {
-      void tellChange(needs, change)
-      // Readers of the instance that leads now are handed over to replicas, as their transactions
-      // end. That is many logins: not in the moment when writers log in, too.
-      void pause(READERS_LATER_MS, signal)
-        .then(() => reconnect(cluster, readPoolerOf(gateway)))
-        .catch(() => undefined)
+      noteLeader(needs, change.leader, tellChange(needs, change))
+      void moveReaders(needs)
     },
     log,
   })
@@ -85,10 +87,10 @@ export function startLeaderSwitch(needs: Needs): LeaderSwitch {
   })()
   return {
     gatewayId: gateway.id,
-    async hold(pauseTimeoutMs, holdMsMax) {
+    async hold(pauseTimeoutMs, holdMsMax, operationId) {
       const leader = watch.view()?.leader?.name
       if (leader === undefined) return { ...NOTHING_HELD, reason: 'nobody leads now' }
-      const holding = hold.hold(leader, pauseTimeoutMs, holdMsMax)
+      const holding = hold.hold(leader, pauseTimeoutMs, holdMsMax, operationId)
       const candidate = watch.view()?.failover?.candidate
       const ended = hold.held()?.ended
       if (candidate !== undefined && ended !== undefined) probe.prepare(candidate, ended)
@@ -100,18 +102,25 @@ export function startLeaderSwitch(needs: Needs): LeaderSwitch {
       }
       return report
     },
-    async release() {
+    async release(operationId) {
       const held = hold.held()
-      if (held?.planned !== true) return hold.lastReport()
+      if (held?.planned !== true) return reportFor(operationId, hold.lastReport())
       // What we know may be older than what whoever asks knows. Without a dcs it stays so.
       const isFresh = await watch.refresh(REFRESH_TIMEOUT_MS)
       if (isFresh) await Promise.race([rounds.settled(), held.ended])
       // Those that wait because nobody leads by now are no business of an operation.
-      return hold.held() === held ? hold.release('asked') : hold.lastReport()
+      const report = hold.held() === held ? await hold.release('asked') : hold.lastReport()
+      return reportFor(operationId, report)
     },
+    isHeld: () => hold.held() !== undefined,
     drain: drains.drain,
     done,
   }
+}
+
+/** Control planes of a version before this do not say for which operation they ask. */
+function reportFor(operationId: string | undefined, report: HoldReport): HoldReport {
+  return operationId === undefined || report.operationId === operationId ? report : NOTHING_HELD
 }
 
 const writePoolerOf = ({ address, writePort: port }: Gateway): PoolerAddress => ({ address, port })
@@ -149,6 +158,26 @@ function makeRounds(
 }
 
 /**
+ * Readers of the instance that leads now are handed over to replicas, as their transactions end.
+ * That is many logins: not in the moment when writers log in, too.
+ */
+async function moveReaders({ cluster, gateway, signal }: Needs): Promise<void> {
+  await pause(READERS_LATER_MS, signal)
+  await reconnect(cluster, readPoolerOf(gateway)).catch(() => undefined)
+}
+
+/** Nobody waits for the disk. */
+function noteLeader(
+  { gateway, leaders, log }: Pick<Needs, 'gateway' | 'leaders' | 'log'>,
+  leader: string,
+  told: Promise<void>,
+): void {
+  leaders.note(gateway.id, leader, told).catch((error: unknown) => {
+    log.error({ gateway: gateway.name, error: describeError(error) }, 'cannot note who leads')
+  })
+}
+
+/**
  * Patroni writes where the new timeline began a moment after it began: the story waits for it,
  * nobody else does.
  */
@@ -165,6 +194,10 @@ async function tellChange(
     await pause(RESYNC_MS, signal)
   }
   const found = history()
+  const after =
+    change.gapMs === undefined
+      ? `after ${change.before}: its agent did not see it happen`
+      : `${change.gapMs} ms after it pointed at ${change.before}`
   await events.add({
     clusterId: cluster.id,
     kind: 'leader-changed',
@@ -172,9 +205,8 @@ async function tellChange(
     from: change.before,
     gateway: gateway.name,
     planned: change.planned,
-    gapMs: change.gapMs,
-    message:
-      `${gateway.name} points at it, ` + `${change.gapMs} ms after it pointed at ${change.before}`,
+    message: `${gateway.name} points at it, ${after}`,
+    ...(change.gapMs === undefined ? { at: found?.at } : { gapMs: change.gapMs }),
     ...(found === undefined ? {} : { timeline: found.timeline, lsn: found.switchLsn }),
   })
 }

@@ -2,6 +2,7 @@
 // for the running transactions, so it never returns behind an open one: every PAUSE here has a
 // deadline, after which it is undone.
 import type { WatchedCluster } from '@howdah/core/host-spec.ts'
+import { PLATFORM_ROLES } from '@howdah/core/render/model.ts'
 import type pg from 'pg'
 import { endSession, openSession } from '../pg-session.ts'
 
@@ -35,6 +36,8 @@ export interface PoolerConsole {
   /** Server connections are replaced one by one as they become free; no client notices. */
   reconnect(): Promise<void>
   countWaiting(): Promise<WaitingClients>
+  /** A row per database and user, with the columns of SHOW POOLS. */
+  pools(): Promise<Record<string, string>[]>
   close(): Promise<void>
 }
 
@@ -55,7 +58,8 @@ export async function openConsole(
     pause: (timeoutMs) => pauseWithin(client, timeoutMs),
     resume: () => tolerate(client.query(bounded('RESUME')), /not (paused|suspended)/i),
     reconnect: () => tolerate(client.query(bounded('RECONNECT')), /^$/),
-    countWaiting: () => countWaiting(client),
+    countWaiting: async () => sumWaiting(await pools(client)),
+    pools: () => pools(client),
     close: () => endSession(client),
   }
 }
@@ -79,8 +83,19 @@ async function pauseWithin(client: pg.Client, timeoutMs: number): Promise<boolea
   return Promise.race([paused, late]).finally(() => clearTimeout(timer))
 }
 
-async function countWaiting(client: pg.Client): Promise<WaitingClients> {
-  const { rows } = await client.query<Record<string, string>>(bounded('SHOW POOLS'))
+async function pools(client: pg.Client): Promise<Record<string, string>[]> {
+  return (await client.query<Record<string, string>>(bounded('SHOW POOLS'))).rows
+}
+
+/**
+ * Pure. Without the pools of the platform's own database: a canary that was on its way when clients
+ * were held waits with them, in its own pool or in that of the lookup of its role.
+ */
+export function sumWaiting(pools: readonly Record<string, string>[]): WaitingClients {
+  const ownUsers: readonly string[] = [PLATFORM_ROLES.probe, PLATFORM_ROLES.pooler]
+  const isOwn = (row: Record<string, string>) =>
+    row['database'] === 'postgres' && ownUsers.includes(row['user'] ?? '')
+  const rows = pools.filter((row) => !isOwn(row))
   const waitedMs = rows.map(
     (row) => Number(row['maxwait'] ?? 0) * 1000 + Number(row['maxwait_us'] ?? 0) / 1000,
   )

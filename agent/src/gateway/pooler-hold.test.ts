@@ -50,6 +50,10 @@ function consoleOf(pooler: FakePooler): PoolerConsole {
       await answer()
       return { count: 3, waitedMsMax: 5 }
     },
+    async pools() {
+      await answer()
+      return []
+    },
     async close() {
       pooler.openConsoles -= 1
     },
@@ -154,6 +158,28 @@ test('a hold ends when its time is up, and when the agent stops', async (t) => {
   assert.equal(pooler.openConsoles, 0)
 })
 
+test('a planned hold is told as it ended, also when an unplanned one followed', async (t) => {
+  const { pooler, hold } = await start(t)
+  await hold.hold('a', 1000, 30, 'op_1')
+  await letGo(pooler)
+  hold.bridge()
+  await hold.release('new-leader')
+  const { releasedBy, operationId, unbroken } = hold.lastReport()
+  assert.deepEqual([releasedBy, operationId, unbroken], ['timeout', 'op_1', false])
+})
+
+test('a hold is unbroken when only the new leader ended it', async (t) => {
+  const { hold } = await start(t)
+  for (const [by, unbroken] of [
+    ['new-leader', true],
+    ['asked', false],
+  ] as const) {
+    await hold.hold('a', 1000, 15_000)
+    await hold.admit()
+    assert.equal((await hold.release(by)).unbroken, unbroken)
+  }
+})
+
 test('while nobody leads clients wait, also for transactions, until one does', async (t) => {
   const { pooler, hold } = await start(t, { busy: true })
   hold.bridge()
@@ -182,6 +208,7 @@ test('who is admitted may connect, is still held, and held again if need be', as
   await hold.admit()
   const report = await hold.release('new-leader')
   assert.deepEqual([report.held, report.clients, report.releasedBy], [true, 3, 'new-leader'])
+  assert.equal(report.unbroken, false)
   assert.deepEqual([pooler.paused, hold.held()], [false, undefined])
 })
 

@@ -16,6 +16,13 @@ export interface HoldReport {
   clients: number
   waitedMsMax: number
   releasedBy: 'new-leader' | 'timeout' | 'asked' | ''
+  /** Which operation it was for, where it said so. */
+  operationId: string
+  /**
+   * From the answer to the PAUSE, so from the end of the last transaction, nobody was let go before
+   * another leader wrote.
+   */
+  unbroken: boolean
 }
 
 export interface Held {
@@ -30,7 +37,12 @@ export interface Held {
 
 export interface PoolerHold {
   /** Reports that nothing is held where a transaction outlasts `pauseTimeoutMs`. */
-  hold(fromLeader: string, pauseTimeoutMs: number, holdMsMax: number): Promise<HoldReport>
+  hold(
+    fromLeader: string,
+    pauseTimeoutMs: number,
+    holdMsMax: number,
+    operationId?: string,
+  ): Promise<HoldReport>
   /**
    * Holds while nobody leads; does not wait for anything. With nothing to connect to, the pooler
    * would only collect refusals, turn new logins away for them, and be late at the new leader.
@@ -41,7 +53,7 @@ export interface PoolerHold {
    * goes on until then. `bridge` takes it back. Nothing where nobody is held.
    */
   admit(): Promise<void>
-  /** The report of the hold that ends, or of the last one that was held. */
+  /** The report of the hold that ends, or of the last one that was planned. */
   release(by: HoldReport['releasedBy']): Promise<HoldReport>
   /** Who is held now. */
   held(): Held | undefined
@@ -56,6 +68,12 @@ interface Needs {
 }
 
 interface Holding extends Held {
+  operationId: string
+  /**
+   * True from the answer to its PAUSE on. False: they were let go as far as a login at an heir that
+   * never wrote, and may have failed there.
+   */
+  unbroken?: boolean
   /** They are let go by now, or as far as `admit` says. */
   admitted?: Promise<Admission>
   /** Of the PAUSE that is wanted: an older one is not repeated. */
@@ -66,6 +84,8 @@ interface Holding extends Held {
   end(): void
   releasing?: Promise<HoldReport>
 }
+
+type Plan = Pick<Holding, 'planned' | 'fromLeader' | 'operationId'>
 
 /** Who waited at that moment (`performance.now`); undefined: the pooler did not say. */
 interface Admission {
@@ -86,7 +106,11 @@ export const NOTHING_HELD: HoldReport = {
   clients: 0,
   waitedMsMax: 0,
   releasedBy: '',
+  operationId: '',
+  unbroken: false,
 }
+
+const UNPLANNED: Plan = { planned: false, fromLeader: undefined, operationId: '' }
 
 const HELD: HoldReport = { ...NOTHING_HELD, held: true, reason: '' }
 
@@ -104,7 +128,7 @@ export function startPoolerHold({ open, log, signal }: Needs): PoolerHold {
   let lastReport = NOTHING_HELD
 
   /** At once, before anything is awaited: of two holds the second is refused. */
-  function begin(hold: Pick<Held, 'planned' | 'fromLeader'>, holdMsMax: number): Holding {
+  function begin(hold: Plan, holdMsMax: number): Holding {
     const { promise: ended, resolve: end } = Promise.withResolvers<void>()
     const timer = setTimeout(() => {
       log.warn({ holdMsMax, ...hold }, 'held long enough: clients are let go')
@@ -123,22 +147,22 @@ export function startPoolerHold({ open, log, signal }: Needs): PoolerHold {
   async function letGo(ended: Holding, by: HoldReport['releasedBy']): Promise<HoldReport> {
     clearTimeout(ended.timer)
     ended.admitted ??= admit(ended)
-    const admission = await ended.admitted
+    const report = reportOf(ended, await ended.admitted, by)
     holding = undefined
-    lastReport = { ...reportOf(ended, admission), releasedBy: by }
-    log.info(lastReport, 'clients released')
+    if (ended.planned) lastReport = report
+    log.info(report, 'clients released')
     ended.end()
     wake.wake()
-    return lastReport
+    return report
   }
 
   const admit = (mine: Holding) => resume(consoles, mine, wake, log)
 
   const pooler: Omit<PoolerHold, 'done'> = {
-    async hold(fromLeader, pauseTimeoutMs, holdMsMax) {
+    async hold(fromLeader, pauseTimeoutMs, holdMsMax, operationId = '') {
       if (holding?.planned === false) return { ...NOTHING_HELD, reason: 'nobody leads now' }
       if (holding !== undefined) return { ...NOTHING_HELD, reason: 'clients are held already' }
-      const mine = begin({ planned: true, fromLeader }, holdMsMax)
+      const mine = begin({ planned: true, fromLeader, operationId }, holdMsMax)
       const reason = await pauseAll(consoles, mine, pauseTimeoutMs)
       if (reason === undefined) return HELD
       log.warn({ reason }, 'cannot hold the clients')
@@ -149,9 +173,10 @@ export function startPoolerHold({ open, log, signal }: Needs): PoolerHold {
       // Nobody would end it any more.
       if (signal.aborted || holding?.releasing !== undefined) return
       if (holding !== undefined && holding.admitted === undefined) return
-      const mine = holding ?? begin({ planned: false, fromLeader: undefined }, BRIDGE_MS_MAX)
+      const mine = holding ?? begin(UNPLANNED, BRIDGE_MS_MAX)
       delete mine.admitted
       delete mine.paused
+      mine.unbroken = false
       void pauseAll(consoles, mine, BRIDGE_MS_MAX)
     },
     async admit() {
@@ -168,13 +193,20 @@ export function startPoolerHold({ open, log, signal }: Needs): PoolerHold {
 }
 
 /** Of one that ends now. */
-function reportOf({ startedMs }: Held, { waiting, atMs }: Admission): HoldReport {
+function reportOf(
+  { startedMs, operationId, unbroken }: Holding,
+  { waiting, atMs }: Admission,
+  releasedBy: HoldReport['releasedBy'],
+): HoldReport {
   const nowMs = performance.now()
   return {
     ...HELD,
     heldMs: Math.round(nowMs - startedMs),
     clients: waiting?.count ?? 0,
     waitedMsMax: waiting === undefined ? 0 : Math.round(waiting.waitedMsMax + nowMs - atMs),
+    releasedBy,
+    operationId,
+    unbroken: unbroken === true && releasedBy === 'new-leader',
   }
 }
 
@@ -217,6 +249,7 @@ async function pauseAll(
       if (isOver()) break
       if (await pausing.pause(deadlineMs - performance.now())) {
         mine.paused = true
+        mine.unbroken ??= true
         return undefined
       }
       return `a transaction did not end within ${timeoutMs} ms`

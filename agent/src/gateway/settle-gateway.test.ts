@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { pino } from 'pino'
 import type { ClusterView } from '../dcs/cluster-watch.ts'
-import type { Held } from './pooler-hold.ts'
+import { type Held, NOTHING_HELD } from './pooler-hold.ts'
 import { type LeaderChange, makeSettler, wantedOf } from './settle-gateway.ts'
 
 const SERVERS = ['a', 'b', 'c']
@@ -33,7 +33,7 @@ interface FakeHaproxy {
 }
 
 /** What HAProxy was told, what it has, and what the settler sees of the world. */
-function makeStage() {
+function makeStage(lastLeader?: string) {
   const stage = {
     view: undefined as ClusterView | undefined,
     silentMs: 0,
@@ -84,7 +84,7 @@ function makeStage() {
       held: () => stage.held,
       async release() {
         stage.held = undefined
-        return { held: true, reason: '', heldMs: 0, clients: 0, waitedMsMax: 0, releasedBy: '' }
+        return NOTHING_HELD
       },
     },
     drained: () => stage.drained,
@@ -95,6 +95,8 @@ function makeStage() {
       return stage.writable.has(leader) && stillWanted()
     },
     isReplica: async (name) => stage.replicas.has(name),
+    lastLeader,
+    onFirst: () => undefined,
     onChange: (change) => stage.changes.push(change),
     log: pino({ level: 'silent' }),
   })
@@ -340,4 +342,22 @@ test('a view that changes while a round works is no settled one', async () => {
   }
   assert.equal(await stage.settle(), false)
   assert.equal(await stage.settle(), true)
+})
+
+test('a leader that changed while the agent was away did, for nobody knows how long', async () => {
+  const stage = makeStage('a')
+  stage.view = viewOf('b')
+  assert.equal(await stage.settle(), true)
+  const change = { leader: 'b', before: 'a', gapMs: undefined, planned: false }
+  assert.deepEqual(stage.changes, [change])
+  stage.view = viewOf('a')
+  assert.equal(await stage.settle(), true)
+  assert.equal(typeof stage.changes[1]?.gapMs, 'number')
+})
+
+test('whoever led before the agent began, and still does, has not changed', async () => {
+  const stage = makeStage('a')
+  stage.view = viewOf('a')
+  assert.equal(await stage.settle(), true)
+  assert.deepEqual(stage.changes, [])
 })

@@ -15,7 +15,8 @@ export type Wanted = { kind: 'unknown' } | { kind: 'nobody' } | { kind: 'leader'
 export interface LeaderChange {
   leader: string
   before: string
-  gapMs: number
+  /** Undefined where it happened before anybody looked: nobody knows. */
+  gapMs: number | undefined
   planned: boolean
 }
 
@@ -36,6 +37,10 @@ interface Needs {
   ): Promise<boolean>
   /** True only when the instance says that it is a replica. */
   isReplica(name: string): Promise<boolean>
+  /** Whom it pointed at before anybody looked; undefined for a new gateway. */
+  lastLeader: string | undefined
+  /** The first leader ever is no change. */
+  onFirst(leader: string): void
   onChange(change: LeaderChange): void
   log: Logger
 }
@@ -165,9 +170,9 @@ function makeHeir(
 }
 
 /** Tells each change of the leader once, with how long clients had none. */
-function makeChanges({ onChange }: Pick<Needs, 'onChange'>) {
-  let last: string | undefined
-  let lostMs = performance.now()
+function makeChanges({ lastLeader, onFirst, onChange }: Needs) {
+  let last = lastLeader
+  let lostMs: number | undefined
   return {
     lost() {
       lostMs = performance.now()
@@ -177,9 +182,13 @@ function makeChanges({ onChange }: Pick<Needs, 'onChange'>) {
       if (leader === last) return
       const before = last
       last = leader
-      const gapMs = Math.round(performance.now() - (plannedMs ?? lostMs))
-      if (before !== undefined)
-        onChange({ leader, before, gapMs, planned: plannedMs !== undefined })
+      if (before === undefined) {
+        onFirst(leader)
+        return
+      }
+      const sinceMs = plannedMs ?? lostMs
+      const gapMs = sinceMs === undefined ? undefined : Math.round(performance.now() - sinceMs)
+      onChange({ leader, before, gapMs, planned: plannedMs !== undefined })
     },
   }
 }

@@ -1,5 +1,6 @@
 // Owns how `GET /health` becomes what the platform says of an instance, for the vocabularies of
 // Patroni 3 and 4. What Patroni does not say stays null or `unknown`: nothing is guessed.
+import { patroniRole } from '@howdah/core/patroni-role.ts'
 import type { PatroniStatus } from '@howdah/core/protocol.ts'
 
 export const UNKNOWN_PATRONI: PatroniStatus = {
@@ -18,7 +19,7 @@ type Fields = Readonly<Record<string, unknown>>
 /** Accepts anything; what does not look like Patroni's reply becomes `unknown`. */
 export function parsePatroniStatus(reply: unknown): PatroniStatus {
   const fields = toFields(reply)
-  const role = toRole(fields)
+  const role = patroniRole(fields)
   const wal = toFields(fields['xlog'])
   const position = role === 'leader' ? wal['location'] : wal['replayed_location']
   const state = typeof fields['state'] === 'string' ? fields['state'].slice(0, 64) : 'unknown'
@@ -32,19 +33,6 @@ export function parsePatroniStatus(reply: unknown): PatroniStatus {
     paused: fields['pause'] === true,
     serverVersion: toInteger(fields['server_version']),
     replicas: toReplicas(fields['replication']),
-  }
-}
-
-function toRole(fields: Fields): PatroniStatus['role'] {
-  switch (fields['role']) {
-    case 'master':
-    case 'primary':
-    case 'standby_leader':
-      return 'leader'
-    case 'replica':
-      return fields['sync_standby'] === true ? 'sync-replica' : 'replica'
-    default:
-      return 'unknown'
   }
 }
 

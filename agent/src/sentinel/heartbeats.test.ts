@@ -16,11 +16,14 @@ import {
 
 const KEY = 'k'.repeat(32)
 const OWN = '127.61.5.1'
+/** Of its beats. */
+const FIRST = 7000
 const OTHER = '127.61.5.2'
 const stop = new AbortController()
 const socket = createSocket('udp4')
 const heard: Record<string, number>[] = []
 const heardGivenUp: (string | undefined)[] = []
+const heardSequences: number[] = []
 const heardHeld: string[][] = []
 let heartbeats: Heartbeats
 let hearing: ClusterHearing
@@ -40,11 +43,12 @@ before(async () => {
     const decoded = decodeBeat(() => KEY, datagram)
     if (decoded === undefined) return
     heard.push(decoded.silent)
+    heardSequences.push(decoded.sequence)
     heardGivenUp.push(decoded.gaveUp)
     heardHeld.push(decoded.held ?? [])
   })
   await new Promise<void>((resolve) => socket.bind(HEARTBEAT_PORT, OTHER, resolve))
-  heartbeats = startHeartbeats('own', pino({ level: 'silent' }), stop.signal)
+  heartbeats = startHeartbeats('own', FIRST, pino({ level: 'silent' }), stop.signal)
   hearing = heartbeats.join({
     id: 'clu_h',
     heartbeatKey: KEY,
@@ -171,6 +175,10 @@ test('a host whose beats do not come is told of, even if it answers, until one c
   assert.deepEqual(heartbeats.unheard(), [{ cluster: 'clu_h', host: 'other' }])
   await hear({}, (ms) => ms < 1000)
   assert.deepEqual(heartbeats.unheard(), [])
+})
+
+test('beats count from where they were told to', () => {
+  assert.equal(heardSequences[0], FIRST + 1)
 })
 
 test('a beat under another key, or none at all, is nobody’s', () => {

@@ -26,7 +26,8 @@ const Beat = Type.Object({
   cluster: Type.String({ maxLength: 64 }),
   from: Type.String({ maxLength: 64 }),
   /**
-   * Grows with each beat of a sender, also over its restarts: a datagram that is late is not news.
+   * Grows with each beat of a sender, also over its restarts (see beat-sequence.ts): a datagram
+   * that is late is not news, nor is one that somebody kept.
    */
   sequence: Type.Integer({ minimum: 0 }),
   /** Hosts that the sender does not hear, with the milliseconds since it last did. */
@@ -124,10 +125,18 @@ export interface Heartbeats {
   done: Promise<void>
 }
 
-/** One socket for all clusters of this host; it opens with the first of them. */
-export function startHeartbeats(hostId: string, log: Logger, signal: AbortSignal): Heartbeats {
+/**
+ * One socket for all clusters of this host; it opens with the first of them. Its beats count from
+ * `firstBeat`.
+ */
+export function startHeartbeats(
+  hostId: string,
+  firstBeat: number,
+  log: Logger,
+  signal: AbortSignal,
+): Heartbeats {
   const members = new Map<string, Member>()
-  let sequence = Date.now() * 1000
+  let sequence = firstBeat
   let open: Socket | undefined
   const onSocket = (socket: Socket | undefined) => {
     open = socket

@@ -17,6 +17,7 @@ import type { EventStore } from '../event-store.ts'
 import { startStopwatch } from '../stopwatch.ts'
 import { pause } from '../wake.ts'
 import { type FenceTarget, fence, killPatroni } from './fence.ts'
+import { watchFormerLead } from './former-lead.ts'
 import type { ClusterHearing } from './heartbeats.ts'
 import { askLocally, isInRecovery, type LocalAnswer } from './local-session.ts'
 import { watchPromotion } from './lost-promotion.ts'
@@ -27,9 +28,9 @@ import {
   onlyArchives,
   type PostmasterId,
   wasShutDown,
+  wasWritable,
 } from './postmaster.ts'
 import { tellSurrender } from './surrender.ts'
-import { readWalEnd } from './wal-end.ts'
 
 const POLL_MS = 20
 const CANARY_MS = 1000
@@ -78,44 +79,68 @@ function ownKey({ watch, instance }: SentinelNeeds) {
 }
 
 async function watchPostmaster(needs: SentinelNeeds, target: FenceTarget): Promise<void> {
-  const { signal, log, watch, instance } = needs
-  let known: PostmasterId | undefined
-  let said = ''
+  const { signal } = needs
+  const { dataDirectory } = target
+  const lead = watchFormerLead(needs, dataDirectory)
+  const judge = makePostmasterJudge(needs, target)
+  let known = findPostmaster(dataDirectory)
+  let ended: PostmasterId | undefined
   let stalledMs = 0
+  // Its host was lost with it: its Patroni begins when this agent does, or was sooner.
+  if (known !== undefined) void lead.began()
+  else if (wasWritable(dataDirectory)) void lead.ended()
   while (!signal.aborted) {
     if (stalledMs > ISOLATION_FENCE_MS) await fenceAfterStall(needs, target, stalledMs)
     if (known === undefined || !isRunning(known)) {
       const gone = known
-      known = findPostmaster(target.dataDirectory)
-      const key = ownKey(needs)
+      known = findPostmaster(dataDirectory)
+      if (known !== undefined) void lead.began()
+      const isNews = gone !== undefined && gone !== ended && wasWritable(dataDirectory)
       // Only a postmaster that was seen alive can be seen to die: one that was never there is
       // starting.
-      if (known === undefined && gone !== undefined && key !== undefined) {
-        const view = watch.view()
-        const verdict = judgePostmaster({
-          alive: false,
-          cleanShutdown: wasShutDown(target.dataDirectory),
-          holdsLeaderKey: true,
-          switchoverPending: view?.failover !== undefined,
-          paused: view?.paused === true,
-        })
-        if (verdict.say !== said)
-          log.warn({ instance: instance.name, act: verdict.act }, verdict.say)
-        said = verdict.say
-        if (verdict.act) {
-          if (verdict.fence) await fence(target, verdict.say, log)
-          await release(needs, key)
-          if (verdict.fence) tellLoss(needs, target, verdict.say)
-        } else known = gone
-      }
+      if (known === undefined && gone !== undefined && !(await judge.died())) known = gone
+      ended = gone
+      // What is left of it writes until it is fenced, and the others need not wait for a reading.
+      if (isNews) void lead.ended()
     } else {
-      said = ''
+      judge.lives()
       await handOverEarly(needs, target, known)
     }
     // Of the pause alone: what the guard itself waits for is no stall.
     const pausedMs = startStopwatch()
     await pause(POLL_MS, signal)
     stalledMs = pausedMs()
+  }
+}
+
+/** Judges a postmaster that was seen alive and has ended, and says each verdict once. */
+function makePostmasterJudge(needs: SentinelNeeds, target: FenceTarget) {
+  const { log, watch, instance } = needs
+  let said = ''
+  return {
+    lives() {
+      said = ''
+    },
+    /** False while it may still have to be acted on. */
+    async died(): Promise<boolean> {
+      const key = ownKey(needs)
+      if (key === undefined) return true
+      const view = watch.view()
+      const verdict = judgePostmaster({
+        alive: false,
+        cleanShutdown: wasShutDown(target.dataDirectory),
+        holdsLeaderKey: true,
+        switchoverPending: view?.failover !== undefined,
+        paused: view?.paused === true,
+      })
+      if (verdict.say !== said) log.warn({ instance: instance.name, act: verdict.act }, verdict.say)
+      said = verdict.say
+      if (!verdict.act) return false
+      if (verdict.fence) await fence(target, verdict.say, log)
+      await release(needs, key)
+      if (verdict.fence) tellLoss(needs, verdict.say)
+      return true
+    },
   }
 }
 
@@ -134,27 +159,13 @@ async function handOverEarly(
   while (isRunning(postmaster) && !signal.aborted) await pause(POLL_MS, signal)
 }
 
-/**
- * After the others may go on: how far this instance had come is read from its disk, before it is
- * rewound. No guard waits for that: it takes up to a minute, and the next fault may come sooner.
- */
-function tellLoss(needs: SentinelNeeds, target: FenceTarget, reason: string): void {
-  readLoss(needs, target, reason).catch((error: unknown) => {
-    needs.log.error({ instance: target.name, error: describeError(error) }, 'cannot tell the loss')
-  })
-}
-
-async function readLoss(
-  { events, cluster, instance, dropTo }: SentinelNeeds,
-  target: FenceTarget,
-  reason: string,
-): Promise<void> {
-  const event = { clusterId: cluster.id, instance: instance.name }
-  await events.add({ ...event, kind: 'leader-lost', message: reason })
-  const end = await readWalEnd(target.dataDirectory, instance.binDirectory, dropTo)
-  if (end === undefined) return
-  const message = `its WAL ends at ${end.lsn} on timeline ${end.timeline}`
-  await events.add({ ...event, kind: 'wal-end-read', message, ...end })
+/** No guard waits for the disk: the next fault may come sooner. */
+function tellLoss({ events, cluster, instance, log }: SentinelNeeds, reason: string): void {
+  events
+    .add({ clusterId: cluster.id, instance: instance.name, kind: 'leader-lost', message: reason })
+    .catch((error: unknown) => {
+      log.error({ instance: instance.name, error: describeError(error) }, 'cannot tell the loss')
+    })
 }
 
 /**
@@ -172,7 +183,7 @@ async function fenceAfterStall(
   if (answered && ownKey(needs) !== undefined) return
   const reason = `this host did not run for ${Math.round(stalledMs)} ms`
   await fence(target, reason, needs.log)
-  tellLoss(needs, target, reason)
+  tellLoss(needs, reason)
 }
 
 async function release(
@@ -228,7 +239,7 @@ async function runCanary(needs: SentinelNeeds, target: FenceTarget): Promise<voi
     if (held !== undefined && verdict.act) {
       await fence(target, verdict.say, log)
       await release(needs, held)
-      tellLoss(needs, target, verdict.say)
+      tellLoss(needs, verdict.say)
       claim = undefined
     }
     await pause(Math.max(50, CANARY_MS - (performance.now() - startedMs)), signal)
@@ -278,7 +289,7 @@ async function stepDown(needs: SentinelNeeds, target: FenceTarget, reason: strin
   await fence(target, reason, needs.log)
   const key = ownKey(needs)
   if (key !== undefined && needs.watch.silentMs() < FRESH_VIEW_MS) await release(needs, key)
-  tellLoss(needs, target, reason)
+  tellLoss(needs, reason)
 }
 
 /**
@@ -312,6 +323,6 @@ async function watchClaim(needs: SentinelNeeds, target: FenceTarget): Promise<vo
     }
     const reason = `${leader.name} leads, and this one still accepts writes`
     await fence(target, reason, log)
-    tellLoss(needs, target, reason)
+    tellLoss(needs, reason)
   }
 }

@@ -7,6 +7,9 @@ import { join } from 'node:path'
 const CONTROL_STATE_OFFSET = 16
 const STATE_SHUTDOWNED = 1
 const STATE_SHUTDOWNED_IN_RECOVERY = 2
+const STATE_SHUTDOWNING = 3
+const STATE_IN_CRASH_RECOVERY = 4
+const STATE_IN_PRODUCTION = 6
 
 export interface PostmasterId {
   pid: number
@@ -50,17 +53,33 @@ export function isRunning(postmaster: PostmasterId): boolean {
   return stat.state !== 'Z' && stat.state !== 'X'
 }
 
+/** Of pg_control; undefined when there is none. */
+function readControlState(dataDirectory: string): number | undefined {
+  try {
+    const control = readFileSync(join(dataDirectory, 'global', 'pg_control'))
+    return control.readInt32LE(CONTROL_STATE_OFFSET)
+  } catch {
+    return undefined
+  }
+}
+
 /**
  * pg_control says "shut down": everything was flushed, and replicas had the chance to receive it.
  */
 export function wasShutDown(dataDirectory: string): boolean {
-  try {
-    const control = readFileSync(join(dataDirectory, 'global', 'pg_control'))
-    const state = control.readInt32LE(CONTROL_STATE_OFFSET)
-    return state === STATE_SHUTDOWNED || state === STATE_SHUTDOWNED_IN_RECOVERY
-  } catch {
-    return false
-  }
+  const state = readControlState(dataDirectory)
+  return state === STATE_SHUTDOWNED || state === STATE_SHUTDOWNED_IN_RECOVERY
+}
+
+/** It took writes when it ended, in whatever way, and was not started as a replica since. */
+export function wasWritable(dataDirectory: string): boolean {
+  const state = readControlState(dataDirectory)
+  return (
+    state === STATE_SHUTDOWNED ||
+    state === STATE_SHUTDOWNING ||
+    state === STATE_IN_CRASH_RECOVERY ||
+    state === STATE_IN_PRODUCTION
+  )
 }
 
 /**

@@ -1,6 +1,11 @@
-// Owns how far the WAL of a dead instance goes, read from its disk: the far end of a loss receipt.
+// Owns how far the WAL of a dead instance goes, read from its disk, or from what its Patroni kept
+// of it: the far end of a loss receipt.
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { describeError } from '@howdah/core/errors.ts'
+import { KEPT_END } from '@howdah/core/host-spec.ts'
+import { Type } from 'typebox'
+import { Compile } from 'typebox/compile'
 import { runProgram } from '../run-program.ts'
 
 const TIMEOUT_MS = 30_000
@@ -10,6 +15,17 @@ export interface WalEnd {
   /** Bytes, decimal. */
   lsn: string
 }
+
+type User = { uid: number; gid: number } | undefined
+
+/** As the patch keep_end writes it; `said` are pg_waldump's last words. */
+const keptParser = Compile(
+  Type.Object({
+    timeline: Type.Integer({ minimum: 1 }),
+    segmentBytes: Type.Integer({ minimum: 1 }),
+    said: Type.String(),
+  }),
+)
 
 export function parseLsn(text: string): bigint | undefined {
   const match = /^([0-9A-F]{1,8})\/([0-9A-F]{1,8})$/i.exec(text)
@@ -21,12 +37,13 @@ export function parseLsn(text: string): bigint | undefined {
 export async function readWalEnd(
   dataDirectory: string,
   binDirectory: string,
-  user: { uid: number; gid: number } | undefined,
+  user: User,
 ): Promise<WalEnd | undefined> {
   const run = (program: string, ...args: string[]) =>
     runProgram({ argv: [join(binDirectory, program), ...args], timeoutMs: TIMEOUT_MS, user })
-  const control = await run('pg_controldata', '-D', dataDirectory).catch(() => '')
-  const timeline = /^Latest checkpoint's TimeLineID:\s+(\d+)$/m.exec(control)?.[1]
+  const readControl = () => run('pg_controldata', '-D', dataDirectory).catch(() => '')
+  const control = await readControl()
+  const timeline = timelineOf(control)
   const redo = /^Latest checkpoint's REDO location:\s+(\S+)$/m.exec(control)?.[1]
   if (timeline === undefined || redo === undefined) return undefined
   // pg_waldump ends with an error that says where the first record is that is none: the end of the
@@ -43,7 +60,36 @@ export async function readWalEnd(
   ).catch((error: unknown) => describeError(error))
   const segmentBytes = Number(/^Bytes per WAL segment:\s+(\d+)$/m.exec(control)?.[1])
   const end = parseWalEnd(said, segmentBytes)
+  // It was rewound or replaced meanwhile: what was read may be of either.
+  if (timelineOf(await readControl()) !== timeline) return undefined
   return end === undefined ? undefined : { timeline: Number(timeline), lsn: String(end) }
+}
+
+/** What its Patroni kept, before it wrote there; undefined when there is none that says it. */
+export async function readKeptEnd(dataDirectory: string, user: User): Promise<WalEnd | undefined> {
+  const path = `${dataDirectory}${KEPT_END}`
+  if (!existsSync(path)) return undefined
+  // With the rights of whoever wrote it, and not more of it than a program may say.
+  const argv = ['/usr/bin/cat', '--', path] as const
+  const text = await runProgram({ argv, timeoutMs: TIMEOUT_MS, user })
+  let kept: unknown
+  try {
+    kept = JSON.parse(text)
+  } catch {
+    return undefined
+  }
+  if (!keptParser.Check(kept)) return undefined
+  const end = parseWalEnd(kept.said, kept.segmentBytes)
+  return end === undefined ? undefined : { timeline: kept.timeline, lsn: String(end) }
+}
+
+export async function forgetKeptEnd(dataDirectory: string, user: User): Promise<void> {
+  const argv = ['/usr/bin/rm', '--force', '--', `${dataDirectory}${KEPT_END}`] as const
+  await runProgram({ argv, timeoutMs: TIMEOUT_MS, user })
+}
+
+function timelineOf(control: string): string | undefined {
+  return /^Latest checkpoint's TimeLineID:\s+(\d+)$/m.exec(control)?.[1]
 }
 
 /**

@@ -11,7 +11,7 @@ import { type HostSpec, UNFINISHED_MARK } from '@howdah/core/host-spec.ts'
 import type { TaskAction } from '@howdah/core/protocol.ts'
 import { type HostRoot, openHostRoot } from '../host-root.ts'
 import { measureData, moveData } from './move-data.ts'
-import { recoverData, restoreData } from './recover-data.ts'
+import { recoverData, restoreData, whyEnded } from './recover-data.ts'
 import { removeData } from './remove-data.ts'
 import { removeTaskFiles, worksOn } from './stray-programs.ts'
 
@@ -112,4 +112,24 @@ test('the mark of what is not whole goes where its directory goes, and with it',
   assert.deepEqual(await marks(), ['before_1.unfinished'])
   await removeData(to, context(undefined))
   assert.deepEqual(await readdir(join(root.path, 'data/ins_4')), [])
+})
+
+test('why WAL ended is what the log says last before replay was done', () => {
+  const done = '2026-11-22 10:00:01.000 UTC LOG:  redo done at 0/3FFFFD8 system usage: CPU\n'
+  const after = 'ERROR: [049]: unable to get 00000002.history\n'
+  const start = '2026-11-22 10:00:00.000 UTC LOG:  redo starts at 0/2000028\n'
+  assert.equal(whyEnded(start + done + after), '')
+  assert.equal(whyEnded(start), '')
+  const fetched =
+    'ERROR: [042]: raised from local-1 protocol: unable to get 000000010000000000000004:\n' +
+    '       repo1: 15-1/x.zst [CryptoError] unable to flush\n'
+  const said =
+    'ERROR: [042]: raised from local-1 protocol: unable to get 000000010000000000000004: ' +
+    'repo1: 15-1/x.zst [CryptoError] unable to flush'
+  assert.equal(whyEnded(start + fetched + fetched + done + after), said)
+  const record = '2026-11-22 10:00:00.500 UTC LOG:  record with incorrect prev-link 0/5 at 0/6\n'
+  assert.match(
+    whyEnded(start + record + done),
+    /^LOG: record with incorrect prev-link 0\/5 at 0\/6$/,
+  )
 })

@@ -7,7 +7,7 @@ import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { HOST_LAYOUT, type HostSpec } from '@howdah/core/host-spec.ts'
 import type { RecoveryReport, TaskAction } from '@howdah/core/protocol.ts'
-import { parseLsn, reasonOf, unarchivedFiles } from '@howdah/core/wal.ts'
+import { leftAt, parseLsn, reasonOf, unarchivedFiles } from '@howdah/core/wal.ts'
 import { writeFileAtomic } from '../atomic-file.ts'
 import { below, type HostRoot, makeServiceDirectories } from '../host-root.ts'
 import { runProgram } from '../run-program.ts'
@@ -42,6 +42,18 @@ const PROCESSES_MAX = 8
 const STOP_TIMEOUT_MS = 60_000
 const LOG_CHARACTERS_MAX = 65_536
 const SHOWN_CHARACTERS_MAX = 1500
+const END_CHARACTERS_MAX = 1000
+/** What PostgreSQL says of WAL that it cannot read. */
+const NO_WAL = [
+  'invalid',
+  'incorrect',
+  'unexpected',
+  'record with',
+  'WAL file is from',
+  'there is no contrecord',
+]
+/** Or what the program says of a segment that it cannot fetch. */
+const END_OF_WAL = new RegExp(`ERROR: \\[\\d{3}\\]|LOG: {2}(?:${NO_WAL.join('|')})`, 'g')
 /** What a history says of a timeline that was begun where the archive ended. */
 const AT_END = 'no recovery target specified'
 const AT_LSN = 'after LSN '
@@ -143,7 +155,7 @@ async function recoverAndInspect(recovery: Recovery): Promise<RecoveryReport> {
       if ((await server.ready()) === 'not-reached') throw new TaskError('', server.log())
     }
     const replayMs = Math.round(performance.now() - startedMs)
-    return { ...(await inspect(recovery, server.log())), replayMs }
+    return { ...(await inspect(recovery, server)), replayMs }
   } finally {
     await server.stop()
   }
@@ -198,7 +210,11 @@ function targetSettings({ kind, value }: Target): [string, string][] {
     case 'latest':
       return []
     case 'immediate':
-      return [['recovery_target', 'immediate']]
+      // Its own end, also where the cluster has left the timeline that it was taken on.
+      return [
+        ['recovery_target', 'immediate'],
+        ['recovery_target_timeline', 'current'],
+      ]
     case 'end':
       return [['recovery_target_lsn', value]]
     case 'lsn':
@@ -282,6 +298,7 @@ async function startServer(recovery: Recovery, target: Target) {
   })
   return {
     log: () => log.slice(-SHOWN_CHARACTERS_MAX),
+    whyEnded: () => whyEnded(log),
     /** Where the last record begins that was replayed; its server has ended. */
     redoneTo: () => lastRedone(log),
     /** Accepts sessions only once the target is reached and the new timeline begun. */
@@ -321,6 +338,18 @@ function lastRedone(log: string): string {
   return lsn
 }
 
+/**
+ * Why there was no more to replay; empty where the archive just had no more. What is logged once
+ * replay is done is about the new timeline.
+ */
+export function whyEnded(log: string): string {
+  const until = log.slice(0, Math.max(0, log.lastIndexOf('redo done at ')))
+  const last = [...until.matchAll(END_OF_WAL)].at(-1)
+  if (last === undefined) return ''
+  const [said = ''] = until.slice(last.index).split(/\n(?=\d{4}-\d\d-\d\d )/)
+  return said.replace(/\s+/g, ' ').trim().slice(0, END_CHARACTERS_MAX)
+}
+
 function connectionOf({ action, context }: Recovery) {
   const host = join(context.root.path, HOST_LAYOUT.run)
   return { host, port: action.port, user: action.superuser, database: 'postgres' }
@@ -342,7 +371,7 @@ async function answers(recovery: Recovery): Promise<boolean> {
   )
 }
 
-async function inspect(recovery: Recovery, log: string) {
+async function inspect(recovery: Recovery, server: { log(): string; whyEnded(): string }) {
   const { action } = recovery
   const reached = (await query(recovery, [
     {
@@ -354,6 +383,7 @@ async function inspect(recovery: Recovery, log: string) {
     },
   ])) as { rows: { timeline: number; lsn: string; history: string }[] }[]
   const { timeline = 1, lsn = '0/0', history = '' } = reached[0]?.rows[0] ?? {}
+  const left = leftAt(history)
   const rows =
     action.statements.length === 0
       ? []
@@ -365,7 +395,9 @@ async function inspect(recovery: Recovery, log: string) {
     lsn,
     // Not from how this run went: an earlier one may have come to the end, and died.
     reachedEnd: isAtEnd(action.target, reasonOf(history)),
-    lastCommitAt: /last completed transaction was at log time ([^\n]+)/.exec(log)?.[1] ?? null,
+    lastCommitAt:
+      /last completed transaction was at log time ([^\n]+)/.exec(server.log())?.[1] ?? null,
+    ...(left === undefined ? {} : { end: { ...left, error: server.whyEnded() } }),
     rows,
     damage,
     amcheckMs: Math.round(performance.now() - startedMs),

@@ -44,6 +44,10 @@ const OPTIONS: readonly string[] = [
   '--backup-standby',
   '--dry-run',
 ]
+/**
+ * zstd stores a segment's 16 MiB in 128 blocks of at least 4 bytes: less was cut, or never written.
+ */
+const STORED_BYTES_MIN = 512
 /** A year of one segment a minute is a list of about 100 MB. */
 const LIST_BYTES_MAX = 256 * 1024 * 1024
 const ANSWER_BYTES_MAX = 1024 * 1024
@@ -222,23 +226,32 @@ export async function pushSegments(
   return { pushed }
 }
 
+type ListArchive = Omit<Extract<TaskAction, { kind: 'list-archive' }>, 'kind'>
+
+/** A directory that is not there holds nothing. */
 export async function listArchive(
-  { repository, archiveId }: { repository: RepositoryAccess; archiveId: string },
+  { repository, archiveId, directories }: ListArchive,
   context: RepositoryContext,
 ): Promise<ArchiveInventory> {
   const path = `archive/${repository.stanza}/${archiveId}`
-  const text = await withRepository(repository, context, ({ run }) =>
-    run(['--recurse', '--output=json', 'repo-ls', path], {
-      outputBytesMax: LIST_BYTES_MAX,
-    }),
-  )
-  return summarize(JSON.parse(text) as Record<string, { size?: number }>)
+  return await withRepository(repository, context, async ({ run }) => {
+    const list = async (...args: string[]) => {
+      const options = { outputBytesMax: LIST_BYTES_MAX }
+      const text = await run(['--output=json', 'repo-ls', ...args], options)
+      return JSON.parse(text) as Record<string, { size?: number }>
+    }
+    if (directories === undefined) return summarize(await list('--recurse', path))
+    const listed: Record<string, { size?: number }> = {}
+    for (const each of directories) Object.assign(listed, await list(`${path}/${each}`))
+    return summarize(listed)
+  })
 }
 
 /**
- * `15-1/0000000100000000/000000010000000000000003-<checksum>.zst` is a segment; the rest is not.
+ * `15-1/0000000100000000/000000010000000000000003-<checksum>.zst` is a segment; the rest is not,
+ * nor what is too small for one.
  */
-function summarize(listed: Record<string, { size?: number }>): ArchiveInventory {
+export function summarize(listed: Record<string, { size?: number }>): ArchiveInventory {
   let bytes = 0
   const histories: number[] = []
   const segments = Object.entries(listed).flatMap(([path, { size }]) => {
@@ -246,6 +259,7 @@ function summarize(listed: Record<string, { size?: number }>): ArchiveInventory 
     const name = path.slice(path.lastIndexOf('/') + 1)
     const history = parseHistoryName(name)
     if (history !== undefined) histories.push(history)
+    if (size !== undefined && size < STORED_BYTES_MIN) return []
     const match = /^([0-9A-F]{24})-[0-9a-f]{40}(\.[a-z0-9]+)?$/.exec(name)
     const segment = match === null ? undefined : parseSegmentName(match[1] as string)
     return segment === undefined ? [] : [segment]

@@ -1,11 +1,13 @@
 // Owns the writer of a game day: numbered rows through the write endpoint, one every few
 // milliseconds, and the questions that matter afterwards: what was refused, how long nobody could
 // write, what is missing, and whether two instances accepted writes at one moment.
+import { randomUUID } from 'node:crypto'
 import type { TaskAction } from '@howdah/core/protocol.ts'
 import type pg from 'pg'
 import { endSession, openSession } from '../pg-session.ts'
 import { pause } from '../wake.ts'
 import { makeLeaderRuns } from './leader-runs.ts'
+import { measureGaps } from './ledger-gaps.ts'
 
 type LedgerAction = Extract<TaskAction, { kind: 'run-ledger' }>
 
@@ -19,18 +21,21 @@ export interface LedgerReport {
   failed: number
   lost: number
   longest_gap_ms: number
+  gaps_ms: number
   leaders_at_once_max: number
   watched_ms: number
 }
 
-export async function runLedger(action: LedgerAction, signal: AbortSignal): Promise<LedgerReport> {
+export async function runLedger(asked: LedgerAction, signal: AbortSignal): Promise<LedgerReport> {
+  // A task that died with its agent comes again, and an operation that is tried again does not end
+  // the one before: each has rows of its own.
+  const action = { ...asked, run: `${asked.run}/${randomUUID()}` }
   const startedMs = performance.now()
   const over = () => signal.aborted || performance.now() - startedMs >= action.durationMs
   const leaders = countLeaders(action, over, signal)
   const acknowledged: number[] = []
   let failed = 0
-  let longestGapMs = 0
-  let lastMs = startedMs
+  const momentsMs = [startedMs]
   let client: pg.Client | undefined
   for (let number = 1; !over(); number += 1) {
     try {
@@ -39,9 +44,7 @@ export async function runLedger(action: LedgerAction, signal: AbortSignal): Prom
         action.run,
         number,
       ])
-      const nowMs = performance.now()
-      longestGapMs = Math.max(longestGapMs, nowMs - lastMs)
-      lastMs = nowMs
+      momentsMs.push(performance.now())
       acknowledged.push(number)
     } catch {
       failed += 1
@@ -50,16 +53,20 @@ export async function runLedger(action: LedgerAction, signal: AbortSignal): Prom
     }
     await pause(PERIOD_MS, signal)
   }
+  // Whatever comes now is not watched, and must not look like time in which writes went on.
+  const endedMs = performance.now()
+  momentsMs.push(endedMs)
   await client?.end().catch(() => undefined)
-  longestGapMs = Math.max(longestGapMs, performance.now() - lastMs)
+  const gaps = measureGaps(momentsMs)
   const found = await readBack(action, signal)
   return {
     acknowledged: acknowledged.length,
     failed,
     lost: acknowledged.filter((number) => !found.has(number)).length,
-    longest_gap_ms: Math.round(longestGapMs),
+    longest_gap_ms: gaps.longestMs,
+    gaps_ms: gaps.sumMs,
     leaders_at_once_max: await leaders,
-    watched_ms: Math.round(performance.now() - startedMs),
+    watched_ms: Math.round(endedMs - startedMs),
   }
 }
 

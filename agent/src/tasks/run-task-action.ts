@@ -67,7 +67,7 @@ export async function runTaskAction(
       )
     case 'gateway-hold': {
       const found = requireSwitch(context, action.gatewayId)
-      return await found.hold(action.pauseTimeoutMs, action.holdMsMax)
+      return await found.hold(action.pauseTimeoutMs, action.holdMsMax, action.operationId)
     }
     case 'inject-fault':
       return await injectFault(action, context)
@@ -78,7 +78,7 @@ export async function runTaskAction(
     case 'gateway-drain':
       return await requireSwitch(context, action.gatewayId).drain(action)
     case 'gateway-release':
-      return await requireSwitch(context, action.gatewayId).release()
+      return await requireSwitch(context, action.gatewayId).release(action.operationId)
     default:
       return await runBackupAction(action, context, limits)
   }

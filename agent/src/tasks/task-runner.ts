@@ -10,7 +10,9 @@ import { TaskError } from './task-error.ts'
 
 /** What may take longer than this has places of its own: nothing short ever waits for it. */
 const SHORT_MS_MAX = 300_000
-const RUNNING_COUNT_MAX = { short: 8, repository: 4, long: 4 } as const
+const RUNNING_COUNT_MAX = { short: 8, repository: 8, long: 4 } as const
+/** Of the places for short tasks that go to repositories. */
+const PER_STORE_COUNT_MAX = 3
 const QUEUE_LENGTH_MAX = 200
 const KNOWN_COUNT_MAX = 1000
 const VALUE_BYTES_MAX = 1024 * 1024
@@ -41,17 +43,32 @@ export interface TaskRunnerNeeds {
 
 type Lane = keyof typeof RUNNING_COUNT_MAX
 
-/** A store that does not answer keeps short tasks waiting that go there, and no others. */
 function laneOf({ timeoutMs, action }: Task): Lane {
   if (timeoutMs > SHORT_MS_MAX) return 'long'
   return 'repository' in action ? 'repository' : 'short'
 }
 
-/** The first that need not wait, which may have come after others that do. */
+/** Where a repository task goes: an endpoint, or the directory that holds all clusters'. */
+function storeOf({ action }: Task): string | undefined {
+  if (!('repository' in action)) return undefined
+  const { endpoint, config } = action.repository
+  return endpoint?.host ?? /^repo1-path=(.*)\/[^/\n]*$/m.exec(config)?.[1]
+}
+
+/**
+ * The first that need not wait, which may have come after others that do. A store that does not
+ * answer keeps short tasks waiting that go there, and no others.
+ */
 export function nextStartable(queue: readonly Task[], running: Iterable<Task>): Task | undefined {
-  const counts = { short: 0, repository: 0, long: 0 }
-  for (const task of running) counts[laneOf(task)] += 1
-  return queue.find((task) => counts[laneOf(task)] < RUNNING_COUNT_MAX[laneOf(task)])
+  const tasks = [...running]
+  return queue.find((task) => {
+    const lane = laneOf(task)
+    const beside = tasks.filter((each) => laneOf(each) === lane)
+    if (beside.length >= RUNNING_COUNT_MAX[lane]) return false
+    if (lane !== 'repository') return true
+    const store = storeOf(task)
+    return beside.filter((each) => storeOf(each) === store).length < PER_STORE_COUNT_MAX
+  })
 }
 
 interface RunningTask {

@@ -43,7 +43,10 @@ async function switchOver(context: Context, name: string, flags: Flags): Promise
   if (flags.dryRun === true) {
     const { data } = await context.client().request<SwitchoverPlan>('POST', path, { body })
     const said = `${safeLine(data.to)} would take over from ${safeLine(data.from)}`
-    await context.output().print(data, () => [said])
+    const doubts = data.left_out.map(
+      ({ name, reason }) => `transactions at ${safeLine(name)} may fail: ${safeLine(reason)}`,
+    )
+    await context.output().print(data, () => [said, ...doubts])
     return
   }
   const { data } = await context.client().request<OperationAccepted>('POST', path, { body })

@@ -7,6 +7,7 @@ import { finishAccepted, NO_WAIT, type WaitFlags } from '../accepted-operation.t
 import { apiPath } from '../api-client.ts'
 import { commandGroup } from '../command-group.ts'
 import type { Context } from '../context.ts'
+import { StoppedWatching } from '../follow.ts'
 import { parseCount } from '../option-values.ts'
 import { type Cell, formatFields, formatTable, type Paint } from '../output.ts'
 
@@ -28,7 +29,7 @@ export function register(program: Command, context: Context): void {
         'dcs-member, haproxy, pgbouncer, agent; default: all that its hosts can do',
     )
     .option('--rounds <count>', 'default: one per fault', parseCount(1, 100))
-    .option('--confirm <name>', 'the name, for a cluster without the label howdah.test=true')
+    .option('--confirm <name>', 'the name, where a cluster without howdah.test=true may break')
     .option('--accept-outage', 'and that its clients will notice')
     .option(...NO_WAIT)
     .action((name: string, flags: Flags) => playGameDay(context, name, flags))
@@ -44,12 +45,18 @@ async function playGameDay(context: Context, name: string, flags: Flags): Promis
   }
   const path = apiPath`/v1/clusters/${name}/game-days`
   const { data } = await client.request<OperationAccepted>('POST', path, { body })
-  if (!(await finishAccepted(context, data, flags))) return
-  const drills = await client.request<{ data: Drill[] }>(
-    'GET',
-    apiPath`/v1/clusters/${name}/drills`,
-  )
-  const drill = drills.data.data.find((each) => each.operation_id === data.operation.id)
+  const show = () => showReport(context, name, data.operation.id)
+  const isOver = await finishAccepted(context, data, flags).catch(async (error: unknown) => {
+    // What was seen says more than the reason; but the reason is what the command ends with.
+    if (!(error instanceof StoppedWatching)) await show().catch(() => undefined)
+    throw error
+  })
+  if (isOver) await show()
+}
+
+async function showReport(context: Context, name: string, operationId: string): Promise<void> {
+  const drills = await context.client().get<{ data: Drill[] }>(apiPath`/v1/clusters/${name}/drills`)
+  const drill = drills.data.find((each) => each.operation_id === operationId)
   const report = drill?.report as GameDayReport | null | undefined
   if (report == null) return
   await context.output().print(report, () => formatReport(context.output().paint, report))

@@ -64,12 +64,15 @@ async function startTree(): Promise<void> {
   await waitTree(10)
 }
 
+/** A stand-in that is about to sleep looks like two of it for a moment. */
 async function waitTree(count: number): Promise<HomeProcess[]> {
   return waitFor({ what: `${count} stand-ins`, timeoutMs: 10_000 }, async () => {
     const tree = treeProcesses()
     return tree.length === count ? { value: tree } : { seen: `${tree.length} of them` }
   })
 }
+
+const pidsOf = (processes: readonly HomeProcess[]) => processes.map(({ pid }) => pid).sort()
 
 // The stand-ins are shell scripts: their own name, and not the shell's, is in their arguments.
 function treeProcesses(): HomeProcess[] {
@@ -109,9 +112,7 @@ test('a platform whose supervisors were killed ends all the same', async () => {
 
 test('a scan process that was killed is followed by another without ending a service', async () => {
   await startTree()
-  const before = treeProcesses()
-    .map((one) => one.pid)
-    .sort()
+  const before = pidsOf(await waitTree(10))
   const top = findHomeProcesses(layout.home).find((one) => one.directory === layout.services)
   assert.ok(top)
   process.kill(top.pid, 'SIGKILL')
@@ -119,12 +120,7 @@ test('a scan process that was killed is followed by another without ending a ser
     (await isScanning(layout.services)) ? { seen: 'scanning' } : { value: true },
   )
   await startScan(layout.services, join(layout.log, 's6-svscan'))
-  assert.deepEqual(
-    treeProcesses()
-      .map((one) => one.pid)
-      .sort(),
-    before,
-  )
+  assert.deepEqual(pidsOf(await waitTree(10)), before)
   const report = await stopPlatform(layout, { say: () => {} })
   assert.deepEqual(report.left, [])
 })

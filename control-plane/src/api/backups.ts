@@ -11,7 +11,7 @@ import type { Queryable } from '../database.ts'
 import { findBackup, listBackups, storeSchedules, toBackup } from '../db/backups.ts'
 import { type ClusterRow, findCluster, lockCluster, updateClusterSpec } from '../db/clusters.ts'
 import { activeStanza, findStanzas } from '../db/repositories.ts'
-import { formatSize } from '../operations/backup-steps.ts'
+import { formatSize, refuseRead } from '../operations/backup-steps.ts'
 import { type CreateBackupInput, createBackup, policyOf } from '../operations/create-backup.ts'
 import { deleteBackup } from '../operations/delete-backup.ts'
 import type { Api } from './app.ts'
@@ -132,7 +132,8 @@ function registerDelete({ app, platform }: Api): void {
         if (row === undefined) {
           throw new HowdahError('not-found', `${cluster.name} has no backup ${reference}`)
         }
-        if (row.repository_id !== (await activeStanza(tx, cluster.id))?.repository_id) {
+        const stanza = await activeStanza(tx, cluster.id)
+        if (stanza === undefined || row.repository_id !== stanza.repository_id) {
           throw new HowdahError('wrong-state', `${row.label} is in a repository that is only read`)
         }
         const others = rows.filter(
@@ -142,6 +143,7 @@ function registerDelete({ app, platform }: Api): void {
         if (row.type === 'full' && others.length === 0) {
           throw new HowdahError('wrong-state', `${row.label} is the last full backup`)
         }
+        await refuseRead(tx, stanza)
         const title = `remove backup ${row.label} of ${cluster.name}`
         const input = { label: row.label }
         const started = await startOperation(tx, request, deleteBackup, cluster, title, input)

@@ -12,8 +12,9 @@ import { ResourceRef } from '@howdah/core/contract/resource.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
 import { summarizeFailovers } from '@howdah/core/failovers.ts'
 import type { FastifyRequest } from 'fastify'
-import { Type } from 'typebox'
-import { hostsById, leaderOf } from '../clusters/cluster-view.ts'
+import { type Static, Type } from 'typebox'
+import { hostsById, leaderOf, refuseInMaintenance } from '../clusters/cluster-view.ts'
+import { queryLeader } from '../clusters/leader-sql.ts'
 import type { Queryable } from '../database.ts'
 import {
   type ClusterRow,
@@ -24,7 +25,7 @@ import {
 } from '../db/clusters.ts'
 import { listGuardEvents } from '../db/guard-events.ts'
 import { failover } from '../operations/failover.ts'
-import { mayPass, preflight } from '../operations/hand-over.ts'
+import { leftOut, mayPass, preflight, refuseLongTransactions } from '../operations/hand-over.ts'
 import { restartCluster } from '../operations/restart-cluster.ts'
 import type { RestartScope } from '../operations/rolling-restart.ts'
 import { scaleCluster } from '../operations/scale-cluster.ts'
@@ -52,13 +53,6 @@ function accepted(started: { operation: unknown; headers: Record<string, string>
   return { status: 202, headers: started.headers, body: { operation: started.operation } }
 }
 
-/** A paused cluster is left alone by everything that would move its leader. */
-export function refuseInMaintenance(cluster: ClusterRow): void {
-  if (cluster.spec.maintenance) {
-    throw new HowdahError('wrong-state', `cluster ${cluster.name} is paused: resume it first`)
-  }
-}
-
 function parseStart(at: string | undefined): string | null {
   if (at === undefined) return null
   const ahead = Date.parse(at) - Date.now()
@@ -79,41 +73,71 @@ function registerSwitchover({ app, platform }: Api): void {
         response: { 200: SwitchoverPlan, 202: OperationAccepted },
       },
     },
-    (request, reply) =>
-      mutate(platform, request, reply, async (tx) => {
-        const cluster = await requireAvailable(tx, request.params.cluster)
-        refuseInMaintenance(cluster)
-        const { to, at, dry_run, within_seconds: seconds } = request.body
-        const waits = seconds !== undefined && dry_run !== true
-        const plan = await planSwitchover(platform, tx, cluster, to, waits)
-        if (dry_run === true) return { status: 200, body: plan }
-        const start = parseStart(at)
-        const fromMs = start === null ? Date.now() : Math.max(Date.now(), Date.parse(start))
-        const until = waits ? new Date(fromMs + seconds * 1000).toISOString() : null
-        const input = { to: to ?? null, until }
-        const next = plan?.to ?? to
-        const onto = next === undefined ? '' : ` to ${next}`
-        const when = start === null ? '' : ` at ${start}`
-        const title = `switch ${cluster.name} over${onto}${when}`
-        return accepted(await startOperation(tx, request, switchover, cluster, title, input, start))
-      }),
+    async (request, reply) => {
+      if (request.body.dry_run === true) {
+        return reply.send(await planSwitchover(platform, request.params.cluster, request.body.to))
+      }
+      return mutate(platform, request, reply, (tx) =>
+        startSwitchover(platform, tx, request, request.params.cluster, request.body),
+      )
+    },
   )
 }
 
-/** Throws what is in the way; undefined: an operation that waits may find it gone. */
+/** Asks what the operation would ask, and throws what it would end with. */
 async function planSwitchover(
+  platform: Api['platform'],
+  reference: string,
+  to: string | undefined,
+): Promise<SwitchoverPlan> {
+  const cluster = await requireAvailable(platform.database, reference)
+  refuseInMaintenance(cluster)
+  const where = { database: platform.database, clusterId: cluster.id }
+  const { leader, candidate } = await preflight(where, to)
+  await refuseLongTransactions((asked) => queryLeader(platform, cluster, asked))
+  return {
+    from: leader.instance.name,
+    to: candidate.name,
+    left_out: await leftOut(where),
+  }
+}
+
+async function startSwitchover(
+  platform: Api['platform'],
+  tx: Queryable,
+  request: FastifyRequest,
+  reference: string,
+  { to, at, within_seconds: seconds }: Static<typeof Switchover>,
+): Promise<Answer> {
+  const cluster = await requireAvailable(tx, reference)
+  refuseInMaintenance(cluster)
+  await requireInstances(tx, cluster, to === undefined ? [] : [to])
+  const start = parseStart(at)
+  // Until then a replica may have caught up, or another one be the fittest.
+  const next =
+    start === null ? await chooseNext(platform, tx, cluster, to, seconds !== undefined) : to
+  const fromMs = start === null ? Date.now() : Math.max(Date.now(), Date.parse(start))
+  const until = seconds === undefined ? null : new Date(fromMs + seconds * 1000).toISOString()
+  const input = { to: to ?? null, until }
+  const onto = next === undefined ? '' : ` to ${next}`
+  const when = start === null ? '' : ` at ${start}`
+  const title = `switch ${cluster.name} over${onto}${when}`
+  return accepted(await startOperation(tx, request, switchover, cluster, title, input, start))
+}
+
+/** Throws what is in the way, unless the operation waits, and may find it gone. */
+async function chooseNext(
   platform: Api['platform'],
   tx: Queryable,
   { id }: ClusterRow,
   to: string | undefined,
   waits: boolean,
-): Promise<SwitchoverPlan | undefined> {
+): Promise<string | undefined> {
   const database = { ...platform.database, query: tx.query.bind(tx) }
   try {
-    const { leader, candidate } = await preflight({ database, clusterId: id }, to)
-    return { from: leader.instance.name, to: candidate.name }
+    return (await preflight({ database, clusterId: id }, to)).candidate.name
   } catch (error) {
-    if (waits && mayPass(error)) return undefined
+    if (waits && mayPass(error)) return to
     throw error
   }
 }

@@ -3,7 +3,7 @@ import { OperationAccepted } from '@howdah/core/contract/clusters.ts'
 import { Drill, GameDayRequest, RestoreDrillRequest } from '@howdah/core/contract/drills.ts'
 import { ResourceRef } from '@howdah/core/contract/resource.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
-import { GAME_DAY_FAULTS, type GameDayFault, TEST_CLUSTER_LABEL } from '@howdah/core/game-day.ts'
+import { GAME_DAY_FAULTS, type GameDayFault } from '@howdah/core/game-day.ts'
 import { Type } from 'typebox'
 import { hostsById } from '../clusters/cluster-view.ts'
 import type { Queryable } from '../database.ts'
@@ -11,6 +11,7 @@ import { findBackup, listBackups } from '../db/backups.ts'
 import { type ClusterRow, listInstances } from '../db/clusters.ts'
 import { insertDrill, listDrills } from '../db/drills.ts'
 import { gameDay } from '../operations/game-day.ts'
+import { refuseUnlessToldTwice } from '../operations/game-day-consent.ts'
 import { restoreDrill } from '../operations/restore-drill.ts'
 import type { Api } from './app.ts'
 import { requireRepository } from './backups.ts'
@@ -20,20 +21,6 @@ import { mutate } from './mutation.ts'
 
 const Params = Type.Object({ cluster: ResourceRef })
 const tags = ['drills']
-
-/**
- * A game day breaks things for real: a cluster that is not for tests has to be named, and the
- * outage accepted.
- */
-function refuseUnlessToldTwice(cluster: ClusterRow, body: GameDayRequest): void {
-  if (cluster.spec.labels[TEST_CLUSTER_LABEL] === 'true') return
-  if (body.confirm === cluster.name && body.accept_outage === true) return
-  throw new HowdahError(
-    'confirmation-missing',
-    `${cluster.name} is no test cluster (label ${TEST_CLUSTER_LABEL}=true): ` +
-      'send confirm with its name, and accept_outage',
-  )
-}
 
 /** Those that were asked for, or all that the hosts of its instances can do. */
 async function chooseFaults(
@@ -78,11 +65,13 @@ function registerGameDay({ app, platform }: Api): void {
     (request, reply) =>
       mutate(platform, request, reply, async (tx) => {
         const cluster = await requireAvailable(tx, request.params.cluster)
-        refuseUnlessToldTwice(cluster, request.body)
+        const { confirm, accept_outage: accepted } = request.body
+        const toldTwice = confirm === cluster.name && accepted === true
         const faults = await chooseFaults(tx, cluster, request.body.faults)
+        await refuseUnlessToldTwice(tx, cluster.id, faults, toldTwice)
         const rounds = request.body.rounds ?? faults.length
         const title = `game day on ${cluster.name}: ${rounds} rounds`
-        const input = { faults, rounds }
+        const input = { faults, rounds, toldTwice }
         const started = await startOperation(tx, request, gameDay, cluster, title, input)
         const drill = { kind: gameDay.kind, clusterId: cluster.id }
         await insertDrill(tx, { ...drill, operationId: started.operation.id })

@@ -8,6 +8,7 @@ import {
 } from '@howdah/core/contract/backups.ts'
 import { ResourceRef } from '@howdah/core/contract/resource.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
+import { refuseGap, refuseLeft, replayedStretch, type Stretch } from '@howdah/core/recovery-gaps.ts'
 import {
   type ArchivedEnd,
   planRecovery,
@@ -15,10 +16,9 @@ import {
   type WantedTarget,
 } from '@howdah/core/recovery-plan.ts'
 import { generatePassword } from '@howdah/core/scram.ts'
-import { describeRange, parseLsn, segmentOf } from '@howdah/core/wal.ts'
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import { type ArchiveStatus, isOnHistory } from '../backups/archive-status.ts'
+import { isOnHistory, isWhole } from '../backups/archive-status.ts'
 import { archivedEnd, recoveryEnd, statusOf } from '../backups/recovery-end.ts'
 import { assignRepository } from '../backups/repository-access.ts'
 import { describePlan } from '../backups/restore-plan.ts'
@@ -48,19 +48,27 @@ import { etag, mutate } from './mutation.ts'
 const Params = Type.Object({ cluster: ResourceRef })
 const tags = ['backups']
 
-export type PlannedRecovery = RecoveryPlan<BackupRow> & { archived: ArchivedEnd }
+export type PlannedRecovery = RecoveryPlan<BackupRow> & {
+  archived: ArchivedEnd
+  reads: Stretch | undefined
+}
 
-/** Throws `outside-window` where the target cannot be reached, with what can. */
+/**
+ * Throws `outside-window` where the target cannot be reached, with what can. `inPlace`: also where
+ * nobody can tell whether it can.
+ */
 export async function planFor(
   platform: Platform,
   db: Queryable,
   clusterId: string,
   wanted: WantedTarget,
+  { inPlace }: { inPlace: boolean },
 ): Promise<PlannedRecovery> {
   const status = await statusOf(db, clusterId)
   const archived = archivedEnd(status)
   const all = await listBackups(db, clusterId)
-  const backups = all.filter((row) => wanted.backup !== undefined || isOnHistory(row, status))
+  const onHistory = all.filter((row) => isOnHistory(row, status))
+  const backups = wanted.backup === undefined ? onHistory : all
   const restorePoints = await listRestorePoints(db, clusterId)
   const plan = planRecovery(backups, wanted, {
     restorePoints,
@@ -68,21 +76,13 @@ export async function planFor(
     end: await recoveryEnd(platform, clusterId, wanted, archived),
     takenBack: await listTakenBack(db, clusterId),
   })
-  refuseGap(plan, status)
-  return { ...plan, archived }
-}
-
-/** Where the target's place in WAL is known, a hole on the way there is, too. */
-function refuseGap(plan: RecoveryPlan<BackupRow>, status: ArchiveStatus | undefined): void {
-  const { kind, value } = plan.target
-  const lsn = kind === 'lsn' ? parseLsn(value) : undefined
-  if (kind !== 'latest' && lsn === undefined) return
-  const from = segmentOf(parseLsn(plan.backup.info.lsn_start) ?? 0n)
-  const to = lsn === undefined ? Number.MAX_SAFE_INTEGER : segmentOf(lsn)
-  const gap = status?.gaps.find(({ first, last }) => last >= from && first <= to)
-  if (gap === undefined) return
-  const said = `${plan.said}: WAL is missing between backup ${plan.backup.label} and there`
-  throw new HowdahError('outside-window', `${said}: ${describeRange(gap)}`)
+  refuseLeft(plan, onHistory)
+  refuseGap(plan, { gaps: status?.gaps ?? [], backups: onHistory, inPlace })
+  return {
+    ...plan,
+    archived: { ...archived, isWhole: isWhole(status, plan.backup) },
+    reads: replayedStretch(plan, onHistory),
+  }
 }
 
 export function recoveryInput(clusterId: string, plan: PlannedRecovery): RecoveryInput {
@@ -92,6 +92,7 @@ export function recoveryInput(clusterId: string, plan: PlannedRecovery): Recover
     sizeBytes: plan.backup.info.size_bytes,
     target: plan.target,
     archived: plan.archived,
+    reads: plan.reads,
   }
 }
 
@@ -116,7 +117,7 @@ function registerFork({ app, platform }: Api): void {
     (request, reply) =>
       mutate(platform, request, reply, async (tx) => {
         const source = await requireBackedUp(tx, request.params.cluster)
-        const plan = await planFor(platform, tx, source.id, request.body)
+        const plan = await planFor(platform, tx, source.id, request.body, { inPlace: false })
         if (request.body.plan === true) {
           return { status: 200, body: await describePlan(tx, source.id, plan) }
         }

@@ -5,16 +5,14 @@ import { randomBytes } from 'node:crypto'
 import { after, before, beforeEach, test } from 'node:test'
 import { HowdahError } from '@howdah/core/errors.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { pino } from 'pino'
-import { type Database, openDatabase } from '../database.ts'
-import { migrate } from '../db/migrate.ts'
+import type { Database } from '../database.ts'
 import { insertUser } from '../db/users.ts'
 import type { Platform } from '../operations/operation.ts'
 import { makeSealer } from '../sealing.ts'
-import { startPostgres, type TestPostgres } from '../testing/start-postgres.ts'
+import { startDatabase, type TestDatabase } from '../testing/start-database.ts'
 import { type Answer, mutate, requireMatch } from './mutation.ts'
 
-let postgres: TestPostgres
+let own: TestDatabase
 let database: Database
 let platform: Platform
 let userId: string
@@ -22,17 +20,15 @@ let otherId: string
 const SECRET = 'a-password-that-is-shown-once'
 
 before(async () => {
-  postgres = await startPostgres()
-  database = openDatabase(postgres.url('postgres'), pino({ level: 'silent' }))
-  await migrate(database)
+  own = await startDatabase()
+  database = own.database
   platform = { database, sealer: makeSealer(randomBytes(32)) } as Platform
   userId = (await insertUser(database, { name: 'a', fullName: '', role: 'operator' })).id
   otherId = (await insertUser(database, { name: 'b', fullName: '', role: 'operator' })).id
   await database.query('create table made (number serial primary key)')
 })
 after(async () => {
-  await database?.close()
-  await postgres?.stop()
+  await own?.stop()
 })
 beforeEach(async () => {
   await database.query('truncate made restart identity')

@@ -6,7 +6,7 @@ import { ResourceRef } from '@howdah/core/contract/resource.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
 import { Type } from 'typebox'
 import { describePlan } from '../backups/restore-plan.ts'
-import { hostsById, refuseAway } from '../clusters/cluster-view.ts'
+import { hostsById, refuseAway, refuseInMaintenance } from '../clusters/cluster-view.ts'
 import type { Queryable } from '../database.ts'
 import {
   type ClusterRow,
@@ -17,7 +17,7 @@ import {
 } from '../db/clusters.ts'
 import { refuseSecond } from '../db/operations.ts'
 import { claimUndo, findUndo } from '../db/restore-undo.ts'
-import { lackingRoom } from '../operations/first-instance.ts'
+import { lackingProgram, lackingRoom } from '../operations/first-instance.ts'
 import {
   type RestoreInput,
   requireRestorable,
@@ -26,7 +26,6 @@ import {
 import { undoRestore } from '../operations/undo-restore.ts'
 import type { Api } from './app.ts'
 import { requireRepository } from './backups.ts'
-import { refuseInMaintenance } from './cluster-actions.ts'
 import { requireCluster, startOperation } from './clusters.ts'
 import { planFor, recoveryInput } from './forks.ts'
 import { mutate } from './mutation.ts'
@@ -53,13 +52,11 @@ async function refuseImpossible(
   const hosts = await hostsById(db)
   const instances = await listInstances(db, cluster.id)
   refuseAway(hosts, [...instances, ...(await listGateways(db, cluster.id))])
-  // What an earlier restore has made is removed, and not kept besides.
-  if ((await findUndo(db, cluster.id)) !== undefined) return
   const used = new Set(instances.map(({ host_id }) => host_id))
-  const lacking = lackingRoom(
-    [...hosts.values()].filter(({ id }) => used.has(id)),
-    sizeBytes,
-  )
+  const own = [...hosts.values()].filter(({ id }) => used.has(id))
+  // What an earlier restore has made is removed, and not kept besides.
+  const neededBytes = (await findUndo(db, cluster.id)) === undefined ? sizeBytes : 0
+  const lacking = lackingProgram(own) ?? lackingRoom(own, neededBytes)
   if (lacking !== undefined) throw new HowdahError('no-capacity', lacking)
 }
 
@@ -79,7 +76,7 @@ export function registerRestores({ app, platform }: Api): void {
     (request, reply) =>
       mutate(platform, request, reply, async (tx) => {
         const found = await requireCluster(tx, request.params.cluster)
-        const plan = await planFor(platform, tx, found.id, request.body)
+        const plan = await planFor(platform, tx, found.id, request.body, { inPlace: true })
         await refuseImpossible(tx, found, plan.backup.info.size_bytes)
         if (request.body.plan === true) {
           return { status: 200, body: await describePlan(tx, found.id, plan) }
@@ -118,7 +115,6 @@ export function registerRestores({ app, platform }: Api): void {
         const cluster = (await lockCluster(tx, found.id)) as ClusterRow
         requireConfirmed(cluster, request.body.confirm)
         requireRestorable(cluster)
-        refuseInMaintenance(cluster)
         if ((await findUndo(tx, cluster.id)) === undefined) {
           throw new HowdahError('wrong-state', `${cluster.name} has no restore to undo`)
         }

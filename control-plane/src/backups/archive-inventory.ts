@@ -5,11 +5,11 @@ import type { RepositoryAccess } from '@howdah/core/protocol.ts'
 import type { RenderRepository } from '@howdah/core/render/repository.ts'
 import { type ArchiveInventory, archiveIdOf } from '@howdah/core/wal.ts'
 import { hostsById } from '../clusters/cluster-view.ts'
-import { findCluster, type InstanceRow, listInstances } from '../db/clusters.ts'
+import { type InstanceRow, listInstances } from '../db/clusters.ts'
 import type { HostRow } from '../db/hosts.ts'
 import { activeStanza, type StanzaRow } from '../db/repositories.ts'
 import type { StepContext } from '../operations/operation.ts'
-import { accessOn, loadRepository, placeOn, runRepositoryTask } from './repository-access.ts'
+import { accessOn, loadStanza, placeOn, runRepositoryTask } from './repository-access.ts'
 
 const LIST_TIMEOUT_MS = 60_000
 
@@ -21,14 +21,10 @@ export interface ArchivePlace {
   access: RepositoryAccess
 }
 
-/** Where the cluster archives now, as one of its hosts reaches it; undefined where it does not. */
-export async function archivePlace(step: StepContext): Promise<ArchivePlace | undefined> {
+/** One of the places that hold the cluster's archive, as one of its hosts reaches it. */
+export async function archivePlace(step: StepContext, stanza: StanzaRow): Promise<ArchivePlace> {
   const { database, sealer, clusterId } = step
-  const cluster = await findCluster(database, clusterId)
-  const stanza = await activeStanza(database, clusterId)
-  if (cluster === undefined || stanza === undefined) return undefined
-  const repository = await loadRepository(database, sealer, cluster)
-  if (repository === undefined) return undefined
+  const repository = await loadStanza(database, sealer, stanza)
   const hosts = await hostsById(database)
   for (const instance of await listInstances(database, clusterId)) {
     const host = hosts.get(instance.host_id)
@@ -58,6 +54,8 @@ export async function listArchiveAt(
 
 /** Undefined where the cluster archives nowhere. */
 export async function archiveInventory(step: StepContext): Promise<ArchiveInventory | undefined> {
-  const place = await archivePlace(step)
-  return place === undefined ? undefined : await listArchiveAt(step, place)
+  const stanza = await activeStanza(step.database, step.clusterId)
+  return stanza === undefined
+    ? undefined
+    : await listArchiveAt(step, await archivePlace(step, stanza))
 }

@@ -13,17 +13,35 @@ import {
   SEGMENT_BYTES,
   type Segment,
   segmentOf,
+  withoutSegment,
 } from '@howdah/core/wal.ts'
 import { findLeader, type Leader, queryLeader } from '../clusters/leader-sql.ts'
 import { listBackups } from '../db/backups.ts'
 import type { ClusterRow } from '../db/clusters.ts'
+import { listBrokenSegments } from '../db/drills.ts'
 import type { StanzaRow } from '../db/repositories.ts'
 import type { Platform } from '../operations/operation.ts'
-import type { SeenStatus } from './archive-news.ts'
+import {
+  afterParts,
+  afterWhole,
+  type ListingPath,
+  planListing,
+  WHOLE_SEGMENTS_MAX,
+} from './archive-listing.ts'
+import { newGaps, type SeenStatus } from './archive-news.ts'
 import { type ArchiveStatus, isOnHistory } from './archive-status.ts'
-import { accessOn, loadStanza, placeOn, runRepositoryTask } from './repository-access.ts'
+import { refuseEmptied } from './refuse-emptied.ts'
+import {
+  accessOn,
+  askRepository,
+  loadStanza,
+  placeOn,
+  runRepositoryTask,
+} from './repository-access.ts'
 
 const LIST_TIMEOUT_MS = 30_000
+/** A year of WAL takes minutes; tried only once a quick look has failed and that was told. */
+const WHOLE_LIST_TIMEOUT_MS = 300_000
 const GAPS_SHOWN_MAX = 100
 
 const ARCHIVER = `select pg_current_wal_lsn()::text as present,
@@ -77,26 +95,58 @@ export async function lookAtArchive(
     waitingSegments: archiver.waiting,
   }
   try {
-    const inventory = await listSegments(platform, stanza, leader)
-    return { ...told, ...(await compare(platform, stanza, archiver, inventory, before)), error: '' }
+    const place = { platform, stanza, leader }
+    return { ...told, ...(await compare(place, archiver, before)), error: '' }
   } catch (error) {
     return { ...before, ...told, error: describeError(error).slice(0, 1000) }
   }
 }
 
-async function listSegments(platform: Platform, stanza: StanzaRow, leader: Leader) {
+interface Place {
+  platform: Platform
+  stanza: StanzaRow
+  leader: Leader
+}
+
+/** Else all of it would count as a gap, and a full backup be taken where nothing belongs. */
+async function refuseEmptiedAt({ platform, stanza, leader }: Place) {
+  const repository = await loadStanza(platform.database, platform.sealer, stanza)
+  await refuseEmptied(platform.database, stanza, () => askRepository(platform, repository, leader))
+}
+
+/** What the repository holds, as far as it was listed now, or when its turn was. */
+async function lookAtSegments(place: Place, before: ArchiveStatus, path: ListingPath) {
+  const isLarge = before.archiveSegments === 0 || before.archiveSegments > WHOLE_SEGMENTS_MAX
+  const isPatient = isLarge && before.error !== ''
+  const list = async (directories?: string[]) => {
+    const none = { ranges: [], segments: 0, bytes: 0 }
+    return directories?.length === 0 ? none : await listSegments(place, isPatient, directories)
+  }
+  const plan = planListing(before, path)
+  const recent = await list(plan?.recent)
+  if (recent.segments === 0) await refuseEmptiedAt(place)
+  if (plan === undefined) return { ranges: recent.ranges, known: afterWhole(recent) }
+  const { ranges, ...known } = afterParts(before, plan, { recent, next: await list(plan.next) })
+  return { ranges, known }
+}
+
+async function listSegments(
+  { platform, stanza, leader }: Place,
+  isPatient: boolean,
+  directories?: string[],
+) {
   const repository = await loadStanza(platform.database, platform.sealer, stanza)
   const { host, instance } = leader
   // A program that cannot connect tries for four times as long as it waits for an answer: with a
   // task's patience the look would take more than the minute within which a gap is told.
-  const place = {
-    ...placeOn(host, instance.id, instance.postgres_port),
-    patience: 'probe' as const,
-  }
-  return runRepositoryTask<ArchiveInventory>(platform, host.id, LIST_TIMEOUT_MS, undefined, {
+  const at = { ...placeOn(host, instance.id, instance.postgres_port), patience: 'probe' as const }
+  const isLong = isPatient && directories === undefined
+  const timeoutMs = isLong ? WHOLE_LIST_TIMEOUT_MS : LIST_TIMEOUT_MS
+  return runRepositoryTask<ArchiveInventory>(platform, host.id, timeoutMs, undefined, {
     kind: 'list-archive',
-    repository: accessOn(repository, place),
+    repository: accessOn(repository, at),
     archiveId: archiveIdOf(stanza.postgres_version),
+    ...(directories === undefined ? {} : { directories }),
   })
 }
 
@@ -112,39 +162,55 @@ export function parseHistory(text: string, present: number): TimelineStart[] {
   }))
 }
 
-async function compare(
-  platform: Platform,
-  stanza: StanzaRow,
-  archiver: ArchiverRow,
-  inventory: ArchiveInventory,
-  before: ArchiveStatus,
-) {
+async function compare(place: Place, archiver: ArchiverRow, before: ArchiveStatus) {
+  const { platform, stanza } = place
   const starts = parseHistory(archiver.history, archiver.timeline)
   const history = { starts: starts.map(({ timeline, lsn }) => ({ timeline, lsn: formatLsn(lsn) })) }
-  const oldest = (await listBackups(platform.database, stanza.cluster_id))
-    .filter(({ repository_id }) => repository_id === stanza.repository_id)
-    .filter((backup) => isOnHistory(backup, history))
-    .at(-1)?.info
-  const to = newestArchived(archiver, starts, inventory.ranges)
-  const start = parseLsn(oldest?.lsn_start ?? '')
+  const oldest = await oldestOn(place, history, archiver.timeline)
+  const number = segmentOf(parseLsn(archiver.present) ?? 0n)
+  const present = { timeline: archiver.timeline, number }
+  const { ranges, known } = await lookAtSegments(place, before, { oldest, starts, present })
+  const broken = await listBrokenSegments(platform.database, stanza.cluster_id)
+  const to = newestArchived(archiver, starts, ranges)
   // While it is not known how far the archive should go, what was known of it stays.
   const gaps: WalRange[] =
     to === undefined
       ? before.gaps
-      : start === undefined || oldest === undefined
+      : oldest === undefined
         ? []
-        : missingSegments(inventory.ranges, {
-            from: { timeline: oldest.timeline, number: segmentOf(start) },
-            starts,
-            to,
-          })
+        : missingSegments(readableOf(ranges, broken), { from: oldest, starts, to })
+  // A push that was under way leaves a segment in a place that was emptied meanwhile.
+  if (newGaps(before.gaps, gaps).length > 0) await refuseEmptiedAt(place)
   return {
     ...history,
     archivedLsn: to === undefined ? before.archivedLsn : formatLsn(endOf(to)),
+    archivedAt: archiver.last_at,
     gaps: gaps.slice(-GAPS_SHOWN_MAX),
-    archiveBytes: inventory.bytes,
-    archiveSegments: inventory.segments,
+    ...known,
   }
+}
+
+/** Where the oldest backup of the present history begins; undefined where there is none. */
+async function oldestOn(
+  { platform, stanza }: Place,
+  history: Pick<ArchiveStatus, 'starts'>,
+  timeline: number,
+): Promise<Segment | undefined> {
+  const info = (await listBackups(platform.database, stanza.cluster_id))
+    .filter(({ repository_id }) => repository_id === stanza.repository_id)
+    // One of a later timeline was taken back by an undo, and the repository could not let it go.
+    .filter((backup) => isOnHistory(backup, history) && backup.info.timeline <= timeline)
+    .at(-1)?.info
+  const start = parseLsn(info?.lsn_start ?? '')
+  if (info === undefined || start === undefined) return undefined
+  return { timeline: info.timeline, number: segmentOf(start) }
+}
+
+/** What a drill could not replay is as good as not there. */
+export function readableOf(ranges: readonly WalRange[], broken: readonly string[]): WalRange[] {
+  return broken
+    .flatMap((name) => parseSegmentName(name) ?? [])
+    .reduce<WalRange[]>((rest, segment) => withoutSegment(rest, segment), [...ranges])
 }
 
 const endOf = ({ number }: Segment): bigint => BigInt(number + 1) * BigInt(SEGMENT_BYTES)

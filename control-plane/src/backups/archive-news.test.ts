@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { archiveNews, continueStatus } from './archive-news.ts'
-import type { ArchiveStatus } from './archive-status.ts'
+import { type ArchiveStatus, EMPTIED } from './archive-status.ts'
 
 const WELL: ArchiveStatus = {
   presentLsn: '0/5000000',
@@ -62,6 +62,18 @@ test('WAL that is given up while nobody can look is told, and not that it is arc
     ['archive.given-up'],
     [],
     ['archive.gap', 'archive.works'],
+  ])
+})
+
+test('a place that has lost everything is told once, whatever was wrong with it before', () => {
+  const gone = { error: `${EMPTIED}; mount it` }
+  assert.deepEqual(told(gone, gone, { error: 'no answer' }, gone, {}, gone), [
+    ['archive.gone'],
+    [],
+    [],
+    ['archive.gone'],
+    [],
+    ['archive.gone'],
   ])
 })
 

@@ -7,7 +7,7 @@ import {
   SEGMENT_BYTES,
   type WalRange,
 } from '@howdah/core/wal.ts'
-import type { ArchiveStatus } from './archive-status.ts'
+import { type ArchiveStatus, isEmptied } from './archive-status.ts'
 
 export interface ArchiveNews {
   kind: string
@@ -102,7 +102,9 @@ export function archiveNews(name: string, before: ArchiveStatus, now: ArchiveSta
     const said = `nothing was for two minutes, ${now.waitingSegments} segments wait`
     tell('archive.behind', `WAL of ${name} is not archived as it is written: ${said}`)
   }
-  if (now.error !== '' && before.error === '') {
+  if (isEmptied(now)) {
+    if (!isEmptied(before)) tell('archive.gone', `the repository of ${name}: ${now.error}`)
+  } else if (now.error !== '' && before.error === '') {
     tell('archive.unseen', `the archive of ${name} cannot be looked at: ${now.error}`)
   }
   return { news, needsBackup: gaps.length > 0 }

@@ -4,8 +4,10 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { formatLsn, SEGMENT_BYTES } from '@howdah/core/wal.ts'
 import type { BackupRow } from '../db/backups.ts'
-import type { ArchiveStatus } from './archive-status.ts'
-import { judge } from './backup-status.ts'
+import { type ArchiveStatus, EMPTIED } from './archive-status.ts'
+import { clusterRpo, growthPerDay, judge, proofEnd, recoverableWindow } from './backup-status.ts'
+
+const HOUR_MS = 3_600_000
 
 const STATUS: ArchiveStatus = {
   presentLsn: '0/14000000',
@@ -53,18 +55,22 @@ function backup(type: BackupRow['type'], segment: number, damage = ''): BackupRo
   }
 }
 
-function stateOf(rows: BackupRow[], status: Partial<ArchiveStatus>, more: object = {}): string {
-  const newest = rows[0] ?? null
+type Seen = Parameters<typeof judge>[0]
+
+function judged(rows: BackupRow[], status: Partial<ArchiveStatus>, more: Partial<Seen> = {}) {
   const seen = {
     repository: 'local',
-    newest_backup: newest,
-    newest_proven: newest,
+    newest_backup: rows[0] ?? null,
+    proof: { atMs: Date.now(), endMs: Date.now() + HOUR_MS },
+    drillFailure: '',
     rpo_cluster_bytes: 0,
     rpo_cluster_seconds: 0,
     ...more,
   }
-  return judge(seen, { ...STATUS, ...status }, rows).state
+  return judge(seen, { ...STATUS, ...status }, rows)
 }
+
+const stateOf = (...args: Parameters<typeof judged>): string => judged(...args).state
 
 const gaps = [{ timeline: 1, first: 5, last: 7 }]
 
@@ -96,6 +102,38 @@ test('what closes a gap is a full backup that can be used', () => {
   assert.equal(stateOf([backup('full', 9), old], { gaps, starts }), 'broken')
 })
 
+test('growth is what is kept by the time that it is kept for, however old the cluster is', () => {
+  const DAY_MS = 24 * HOUR_MS
+  const rows = [14, 7].map((days) => ({ started_at: new Date(Date.now() - days * DAY_MS) }))
+  assert.equal(growthPerDay(rows, { archiveBytes: 1400 }, Date.now()), 100)
+  assert.equal(growthPerDay([], { archiveBytes: 1400 }, Date.now()), null)
+  const fresh = [{ started_at: new Date(Date.now() - HOUR_MS / 2) }]
+  assert.equal(growthPerDay(fresh, { archiveBytes: 1400 }, Date.now()), null)
+})
+
+test('what PostgreSQL counts as archived while nobody can look is not said to be there', () => {
+  const rows = [backup('full', 3)]
+  const seen = { ...STATUS, archivedAt: STATUS.lastAt, presentLsn: '0/15000000' }
+  assert.equal(recoverableWindow(rows, seen)?.to, STATUS.lastAt)
+  const unseen = { ...seen, lastAt: new Date().toISOString(), error: 'no answer' }
+  assert.equal(recoverableWindow(rows, unseen)?.to, STATUS.lastAt)
+  assert.ok((clusterRpo(unseen).seconds ?? 0) > 60)
+  assert.equal(clusterRpo(unseen).bytes, 16 * 1024 * 1024)
+  // Of a version that did not tell the two apart.
+  assert.equal(recoverableWindow(rows, STATUS)?.to, STATUS.lastAt)
+})
+
+test('what can be restored begins behind the last gap, and with a backup that is sound', () => {
+  const [first, second, third] = [backup('full', 3), backup('full', 8), backup('differential', 9)]
+  const from = (status: Partial<ArchiveStatus>, ...rows: BackupRow[]) =>
+    recoverableWindow(rows, { ...STATUS, ...status })?.lsn_from
+  assert.equal(from({}, third, second, first), first.info.lsn_stop)
+  assert.equal(from({ gaps }, third, second, first), second.info.lsn_stop)
+  assert.equal(from({}, third, second, { ...first, damage: 'bad' }), second.info.lsn_stop)
+  assert.equal(from({ gaps }, first), undefined)
+  assert.equal(from({}), undefined)
+})
+
 test('a newest backup that is damaged is broken without any gap', () => {
   assert.equal(stateOf([backup('full', 4, 'bad'), backup('full', 3)], {}), 'broken')
 })
@@ -104,7 +142,40 @@ test('archived, backed up and proven is well, and nothing less', () => {
   const rows = [backup('full', 3)]
   assert.equal(stateOf(rows, {}), 'ok')
   assert.equal(stateOf(rows, { archives: false }), 'behind')
+  assert.equal(stateOf(rows, { error: 'no answer' }), 'behind')
+  assert.equal(stateOf(rows, { error: `${EMPTIED}; mount it` }), 'broken')
   assert.equal(stateOf(rows, { isStuck: true }), 'behind')
   assert.equal(stateOf(rows, {}, { rpo_cluster_bytes: null }), 'behind')
-  assert.equal(stateOf(rows, {}, { newest_proven: null }), 'unproven')
+  assert.equal(stateOf(rows, {}, { proof: null }), 'unproven')
+})
+
+test('a proof counts for two of its drills, and for two days at least', () => {
+  const at = Date.parse('2026-11-18T04:10:00Z')
+  const end = (cron: string | undefined) => {
+    const endMs = proofEnd(at, cron === undefined ? undefined : { cron })
+    return endMs === null ? null : new Date(endMs).toISOString()
+  }
+  assert.equal(end('UTC 0 4 * * *'), '2026-11-20T04:10:00.000Z')
+  assert.equal(end('UTC 0 * * * *'), '2026-11-20T04:10:00.000Z')
+  // A Wednesday: the one after next.
+  assert.equal(end('UTC 0 4 * * 3'), '2026-12-02T04:00:00.000Z')
+  assert.equal(end(undefined), null)
+})
+
+test('a proof that is too old is none, and drills that failed since are told', () => {
+  const rows = [backup('full', 3)]
+  const atMs = Date.now() - 72 * HOUR_MS
+  const drillFailure = 'nothing is known of label-3: no answer'
+  const old = judged(rows, {}, { proof: { atMs, endMs: Date.now() - 1 }, drillFailure })
+  assert.equal(old.state, 'unproven')
+  assert.match(old.message, /for 3 days.*the last drill failed: nothing is known of label-3/)
+  const counts = judged(rows, {}, { proof: { atMs, endMs: Date.now() + HOUR_MS }, drillFailure })
+  assert.equal(counts.state, 'ok')
+  assert.match(counts.message, /proven; the last drill failed: nothing is known/)
+  // Nobody promised another one.
+  const alone = judged(rows, {}, { proof: { atMs, endMs: null } })
+  assert.deepEqual(alone, {
+    state: 'ok',
+    message: 'archived, backed up and proven 3 days ago; no drill is scheduled',
+  })
 })

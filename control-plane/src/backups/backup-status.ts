@@ -4,15 +4,39 @@ import type { Backup, BackupStatus } from '@howdah/core/contract/backups.ts'
 import { describeRange, parseLsn, type WalRange } from '@howdah/core/wal.ts'
 import { hostsById, leaderOf, patroniOf } from '../clusters/cluster-view.ts'
 import type { Queryable } from '../database.ts'
-import { type BackupRow, listBackups, listSchedules, toBackup } from '../db/backups.ts'
+import {
+  type BackupRow,
+  listBackups,
+  listSchedules,
+  runAfter,
+  type ScheduleRow,
+  toBackup,
+} from '../db/backups.ts'
 import { type ClusterRow, listInstances } from '../db/clusters.ts'
+import { lastEnded } from '../db/operations.ts'
 import { activeStanza, findRepository } from '../db/repositories.ts'
-import { type ArchiveStatus, isOnHistory, parseStatus } from './archive-status.ts'
+import {
+  type ArchiveStatus,
+  archivedAtOf,
+  isEmptied,
+  isOnHistory,
+  parseStatus,
+} from './archive-status.ts'
 
 const DAY_MS = 86_400_000
 const HOUR_MS = 3_600_000
 /** archive_timeout is a minute, and a look comes every half minute. */
 const BEHIND_SECONDS = 180
+/** However often drills are: one that fails at night is looked at by day. */
+const PROOF_MS_MIN = 2 * DAY_MS
+const FAILURE_CHARACTERS_MAX = 300
+
+/** Of the newest restore that succeeded. */
+export interface Proof {
+  atMs: number
+  /** It counts until then; null where no drill is scheduled, so that none was promised. */
+  endMs: number | null
+}
 
 export async function showBackupStatus(db: Queryable, cluster: ClusterRow): Promise<BackupStatus> {
   const stanza = await activeStanza(db, cluster.id)
@@ -24,6 +48,7 @@ export async function showBackupStatus(db: Queryable, cluster: ClusterRow): Prom
     .filter(({ proven_at }) => proven_at !== null)
     .sort((a, b) => Number(b.proven_at) - Number(a.proven_at))[0]
   const newest = rows[0]
+  const own = rows.filter(({ repository_id }) => repository_id === stanza?.repository_id)
   const rpo = clusterRpo(status)
   const base = {
     repository: repository?.name ?? null,
@@ -39,7 +64,11 @@ export async function showBackupStatus(db: Queryable, cluster: ClusterRow): Prom
       waiting_segments: status?.waitingSegments ?? 0,
       gaps: (status?.gaps ?? []).map(describeRange),
     },
-    repository_bytes: sizes(rows, status, stanza?.created_at),
+    repository_bytes: {
+      backups: rows.reduce((sum, row) => sum + row.info.repository_bytes, 0),
+      archive: status?.archiveBytes ?? 0,
+      per_day: growthPerDay(own, status, Date.now()),
+    },
     newest_backup: newest === undefined ? null : toBackup(newest),
     newest_proven: proven === undefined ? null : toBackup(proven),
     next_runs: (await listSchedules(db, cluster.id)).map(({ kind, next_at }) => ({
@@ -48,8 +77,25 @@ export async function showBackupStatus(db: Queryable, cluster: ClusterRow): Prom
     })),
     checked_at: stanza?.checked_at?.toISOString() ?? null,
   }
-  const own = rows.filter(({ repository_id }) => repository_id === stanza?.repository_id)
-  return { ...judge(base, status, own), ...base }
+  const proof = await proofOf(db, cluster.id, proven?.proven_at ?? null)
+  return { ...judge({ ...base, ...proof }, status, own), ...base }
+}
+
+async function proofOf(db: Queryable, clusterId: string, provenAt: Date | null) {
+  const drill = (await listSchedules(db, clusterId)).find(({ kind }) => kind === 'drill')
+  const last = await lastEnded(db, clusterId, 'restore-drill')
+  const isNewer = Number(last?.ended_at) > Number(provenAt)
+  const failure = last?.state === 'failed' && isNewer ? (last.error?.detail ?? '') : ''
+  const atMs = provenAt?.getTime()
+  const proof = atMs === undefined ? null : { atMs, endMs: proofEnd(atMs, drill) }
+  return { proof, drillFailure: failure.slice(0, FAILURE_CHARACTERS_MAX) }
+}
+
+/** When the second drill after it would have to be done. */
+export function proofEnd(atMs: number, drill: Pick<ScheduleRow, 'cron'> | undefined) {
+  if (drill === undefined) return null
+  const second = runAfter(drill, runAfter(drill, atMs) ?? atMs) ?? atMs
+  return Math.max(second, atMs + PROOF_MS_MIN)
 }
 
 /** `rows`: backups in the repository that is archived to, the newest first. */
@@ -57,7 +103,9 @@ export function judge(
   seen: {
     repository: string | null
     newest_backup: Pick<Backup, 'damage'> | null
-    newest_proven: unknown
+    proof: Proof | null
+    /** Why the last drill failed, where it is newer than the proof; empty where it did not. */
+    drillFailure: string
     rpo_cluster_bytes: number | null
     rpo_cluster_seconds: number | null
   },
@@ -72,6 +120,7 @@ export function judge(
       message: `the newest backup is damaged: ${seen.newest_backup.damage}`,
     }
   }
+  if (status !== undefined && isEmptied(status)) return { state: 'broken', message: status.error }
   if (isTorn(rows, status)) {
     return { state: 'broken', message: 'WAL is missing in the repository: see gaps' }
   }
@@ -88,8 +137,24 @@ export function judge(
   if (status.isStuck === true || (seen.rpo_cluster_seconds ?? 0) > BEHIND_SECONDS) {
     return { state: 'behind', message: 'WAL is archived late: see what waits, and why' }
   }
-  if (seen.newest_proven === null) {
+  const failed = seen.drillFailure === '' ? '' : `; the last drill failed: ${seen.drillFailure}`
+  const { state, message } = judgeProof(seen.proof, Date.now())
+  return { state, message: message + failed }
+}
+
+function judgeProof(proof: Proof | null, nowMs: number): Pick<BackupStatus, 'state' | 'message'> {
+  if (proof === null) {
     return { state: 'unproven', message: 'no backup was restored yet: howdah drill restore NAME' }
+  }
+  const hours = Math.floor((nowMs - proof.atMs) / HOUR_MS)
+  const age = hours < 48 ? `${hours} hours` : `${Math.floor(hours / 24)} days`
+  if (proof.endMs === null) {
+    const said = `proven ${age} ago; no drill is scheduled`
+    return { state: 'ok', message: `archived, backed up and ${said}` }
+  }
+  if (nowMs > proof.endMs) {
+    const said = `no backup was restored for ${age}: howdah drill restore NAME`
+    return { state: 'unproven', message: said }
   }
   return { state: 'ok', message: 'archived, backed up and proven' }
 }
@@ -108,7 +173,7 @@ const isUsable = (row: BackupRow, status: ArchiveStatus | undefined): boolean =>
   row.damage === '' && isOnHistory(row, status)
 
 /** From the end of the oldest backup after the last gap to the end of the archive. */
-function recoverableWindow(
+export function recoverableWindow(
   rows: readonly BackupRow[],
   status: ArchiveStatus | undefined,
 ): BackupStatus['window'] {
@@ -117,7 +182,7 @@ function recoverableWindow(
   const oldest = usable.at(-1)
   const newest = usable[0]
   if (oldest === undefined || newest === undefined) return null
-  const archivedAt = status?.lastAt ?? ''
+  const archivedAt = archivedAtOf(status) ?? ''
   const stoppedAt = newest.stopped_at.toISOString()
   return {
     from: oldest.stopped_at.toISOString(),
@@ -134,14 +199,15 @@ function isAfter(row: BackupRow, gap: WalRange | undefined): boolean {
 }
 
 /** If the whole cluster and its hosts were gone now. */
-function clusterRpo(status: ArchiveStatus | undefined) {
+export function clusterRpo(status: ArchiveStatus | undefined) {
   const present = parseLsn(status?.presentLsn ?? '')
   const archived = parseLsn(status?.archivedLsn ?? '')
   if (status === undefined || present === undefined || archived === undefined) {
     return { bytes: null, seconds: null }
   }
   const bytes = present > archived ? Number(present - archived) : 0
-  const sinceMs = status.lastAt === null ? null : Date.now() - Date.parse(status.lastAt)
+  const at = archivedAtOf(status)
+  const sinceMs = at === null ? null : Date.now() - Date.parse(at)
   if (bytes === 0) return { bytes, seconds: 0 }
   return { bytes, seconds: sinceMs === null ? null : Math.max(0, sinceMs / 1000) }
 }
@@ -167,15 +233,16 @@ async function leaderRpo(
   return Math.max(0, Math.min(...lags.map(Number)))
 }
 
-function sizes(
-  rows: readonly BackupRow[],
-  status: ArchiveStatus | undefined,
-  since: Date | undefined,
-) {
-  const backups = rows.reduce((sum, row) => sum + row.info.repository_bytes, 0)
-  const archive = status?.archiveBytes ?? 0
-  const ageMs = since === undefined ? 0 : Date.now() - since.getTime()
-  // A day's growth from less than an hour would be a guess.
-  const perDay = ageMs < HOUR_MS ? null : Math.round((archive / ageMs) * DAY_MS)
-  return { backups, archive, per_day: perDay }
+/**
+ * WAL that the repository holds, by the time that it is of: it is kept from the oldest backup on.
+ * Null before there has been an hour of it: a day's growth from less would be a guess.
+ */
+export function growthPerDay(
+  rows: readonly Pick<BackupRow, 'started_at'>[],
+  status: Pick<ArchiveStatus, 'archiveBytes'> | undefined,
+  nowMs: number,
+): number | null {
+  const spanMs = nowMs - Math.min(...rows.map(({ started_at }) => started_at.getTime()))
+  if (status === undefined || rows.length === 0 || spanMs < HOUR_MS) return null
+  return Math.round((status.archiveBytes / spanMs) * DAY_MS)
 }

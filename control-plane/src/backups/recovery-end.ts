@@ -6,7 +6,7 @@ import type { Queryable } from '../database.ts'
 import { findCluster } from '../db/clusters.ts'
 import { activeStanza, findStanzas } from '../db/repositories.ts'
 import type { Platform } from '../operations/operation.ts'
-import { type ArchiveStatus, parseStatus } from './archive-status.ts'
+import { type ArchiveStatus, archivedAtOf, parseStatus } from './archive-status.ts'
 
 const PRESENT = `select pg_current_wal_insert_lsn()::text as lsn,
     pg_snapshot_xmax(pg_current_snapshot())::text as xid`
@@ -21,7 +21,7 @@ export async function statusOf(
 }
 
 export function archivedEnd(status: ArchiveStatus | undefined): ArchivedEnd {
-  return { lsn: status?.archivedLsn ?? null, at: status?.lastAt ?? null }
+  return { lsn: status?.archivedLsn ?? null, at: archivedAtOf(status) }
 }
 
 /**

@@ -8,6 +8,15 @@ import type { TaskResult } from '@howdah/core/protocol.ts'
 const BROKEN_OBJECT: readonly string[] = ['026', '028', '029', '055', '095'].map(
   (code) => `pgbackrest-${code}`,
 )
+/** Where the program tries each repository, it has no code for what was wrong with one: a name. */
+const BROKEN_FILE: readonly string[] = [
+  '[ChecksumError]',
+  '[FileInvalidError]',
+  '[FormatError]',
+  '[FileMissingError]',
+  '[CryptoError]',
+]
+const UNFETCHED = '042'
 /** What PostgreSQL says of pages and records that cannot be right. */
 const BROKEN_DATA: readonly string[] = [
   'PANIC',
@@ -30,6 +39,17 @@ export function isBroken({ errorCode, error }: Pick<TaskResult, 'errorCode' | 'e
   if (BROKEN_OBJECT.includes(errorCode)) return true
   const says = (words: readonly string[]) => words.some((word) => error.includes(word))
   return errorCode === 'recovery-failed' && says(BROKEN_DATA) && !says(EXCUSES)
+}
+
+/**
+ * Whether WAL is broken, by what was logged where replay ended; else only the way to it was. No
+ * words: it is not there, which whoever looks at the archive sees as well, and perhaps mends.
+ */
+export function isWalBroken(error: string): boolean {
+  const code = /ERROR: \[(\d{3})\]/.exec(error)?.[1]
+  if (code === undefined) return error !== ''
+  if (code === UNFETCHED) return BROKEN_FILE.some((name) => error.includes(name))
+  return BROKEN_OBJECT.includes(`pgbackrest-${code}`)
 }
 
 /**

@@ -1,7 +1,8 @@
 // Which segments a repair of an archive looks for.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { isAbandoned, segmentsOf } from './repair-archive.ts'
+import { formatSegmentName } from '@howdah/core/wal.ts'
+import { closedOf, isAbandoned, segmentsOf } from './repair-archive.ts'
 
 test('each missing segment is looked for by its name, unless there are too many', () => {
   const gaps = [
@@ -14,6 +15,16 @@ test('each missing segment is looked for by its name, unless there are too many'
     '00000002000000010000002C',
   ])
   assert.deepEqual(segmentsOf([{ timeline: 1, first: 1, last: 65 }]), [])
+})
+
+test('what is still a gap after its repair is not told as repaired', () => {
+  const repaired = [255, 256].map((number) => ({
+    segment: formatSegmentName({ timeline: 1, number }),
+    instance: 'demo-1',
+  }))
+  const gaps = [{ timeline: 1, first: 256, last: 256 }]
+  assert.deepEqual(closedOf(repaired, { gaps, error: '' }), repaired.slice(0, 1))
+  assert.deepEqual(closedOf(repaired, { gaps, error: 'no answer' }), repaired)
 })
 
 test('a segment is abandoned from the one on in which its timeline was left', () => {

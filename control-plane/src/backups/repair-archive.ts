@@ -46,13 +46,26 @@ export async function lookAndRepair(
   if (seen.gaps.length === 0) return seen
   const repaired = await repairArchive(platform, stanza, seen.gaps)
   if (repaired.length === 0) return seen
-  const from = repaired.map(({ segment, instance }) => `${segment} from ${instance}`).join(', ')
+  const now = await lookAtArchive(platform, cluster, stanza, before)
+  const closed = closedOf(repaired, now)
+  if (closed.length === 0) return now
+  const from = closed.map(({ segment, instance }) => `${segment} from ${instance}`).join(', ')
   await addEvent(platform.database, {
     kind: 'archive.repaired',
     message: `WAL of ${cluster.name} was missing in its repository and is archived now: ${from}`,
     clusterId: cluster.id,
   })
-  return await lookAtArchive(platform, cluster, stanza, before)
+  return now
+}
+
+/** The program takes a segment whose object is there, broken or cut, for one that is archived. */
+export function closedOf<Repaired extends { segment: string }>(
+  repaired: readonly Repaired[],
+  { gaps, error }: Pick<ArchiveStatus, 'gaps' | 'error'>,
+): Repaired[] {
+  if (error !== '') return [...repaired]
+  const open = segmentsOf(gaps)
+  return repaired.filter(({ segment }) => !open.includes(segment))
 }
 
 /**

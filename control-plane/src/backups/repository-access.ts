@@ -61,7 +61,7 @@ export async function assignRepository(
 }
 
 /** A fifth of what an instance may fill: PostgreSQL's own files come first. */
-function queueBytesMax(share: InstanceShare | null): number {
+export function queueBytesMax(share: Pick<InstanceShare, 'diskBytes'> | null): number {
   const bytes = (share?.diskBytes ?? 0) / 5
   return Math.max(512 * MIB, Math.min(64 * GIB, Math.floor(bytes / MIB) * MIB))
 }
@@ -179,16 +179,22 @@ function endpointOf({ storage }: RenderRepository): RepositoryAccess['endpoint']
   return { host, allowPrivate: storage.allowPrivate }
 }
 
-/** What an instance's host says of the repository, with the instance's own lock. */
+/**
+ * What an instance's host says of the repository, with the instance's own lock. With the patience
+ * of a probe a store that is silent is named by the program itself, which tries for four times as
+ * long as it waits for an answer: with a task's it would be killed first, and say nothing.
+ */
 export async function askRepository(
   platform: Access,
   repository: RenderRepository,
   at: { host: HostRow; instance: Pick<InstanceRow, 'id' | 'postgres_port'> },
   operationId?: string,
+  patience: BackupPlace['patience'] = 'task',
 ): Promise<RepositoryAnswer> {
+  const place = { ...placeOn(at.host, at.instance.id, at.instance.postgres_port), patience }
   const { output } = await runRepositoryTask(platform, at.host.id, INFO_TIMEOUT_MS, operationId, {
     kind: 'pgbackrest',
-    repository: accessOn(repository, placeOn(at.host, at.instance.id, at.instance.postgres_port)),
+    repository: accessOn(repository, place),
     command: 'info',
     options: ['--output=json'],
     operands: [],

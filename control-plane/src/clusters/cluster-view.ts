@@ -5,7 +5,7 @@ import type { Cluster, Endpoint, Instance } from '@howdah/core/contract/clusters
 import { isDiskLow, sayFree } from '@howdah/core/disk-space.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
 import { summarizeFailovers } from '@howdah/core/failovers.ts'
-import type { PatroniStatus, ServiceStatus } from '@howdah/core/protocol.ts'
+import type { GatewayCanary, PatroniStatus, ServiceStatus } from '@howdah/core/protocol.ts'
 import { judgeReadiness } from '@howdah/core/readiness.ts'
 import type { Queryable } from '../database.ts'
 import {
@@ -51,6 +51,15 @@ export function isGatewayReady(hosts: ReadonlyMap<string, HostRow>, gateway: Gat
   return names.every((name) => serviceOf(host, name)?.ready === true)
 }
 
+function canaryOf(
+  hosts: ReadonlyMap<string, HostRow>,
+  gateway: GatewayRow,
+): GatewayCanary | undefined {
+  const host = hosts.get(gateway.host_id)
+  if (host?.online !== true) return undefined
+  return host.canaries.find(({ gatewayId }) => gatewayId === gateway.id)
+}
+
 export async function hostsById(db: Queryable): Promise<Map<string, HostRow>> {
   return new Map((await listHosts(db)).map((host) => [host.id, host]))
 }
@@ -93,6 +102,12 @@ function endpointsOf(
   })
 }
 
+/** A paused cluster is left alone by everything that would move its leader. */
+export function refuseInMaintenance({ name, spec }: Pick<ClusterRow, 'name' | 'spec'>): void {
+  if (!spec.maintenance) return
+  throw new HowdahError('wrong-state', `cluster ${name} is paused: resume it first`)
+}
+
 /** Throws `host-away` where a host of these instances and gateways does not answer. */
 export function refuseAway(
   hosts: ReadonlyMap<string, HostRow>,
@@ -106,23 +121,16 @@ function silentHosts(
   hosts: ReadonlyMap<string, HostRow>,
   parts: readonly { host_id: string }[],
 ): string[] {
-  const ids = [...new Set(parts.map((part) => part.host_id))]
-  return ids.flatMap((id) => {
-    const host = hosts.get(id)
-    return host === undefined || host.online ? [] : [host.name]
-  })
+  return hostsOf(hosts, parts).flatMap((host) => (host.online ? [] : [host.name]))
 }
 
 function lowDisks(
   hosts: ReadonlyMap<string, HostRow>,
   parts: readonly { host_id: string }[],
 ): { name: string; said: string }[] {
-  const ids = [...new Set(parts.map((part) => part.host_id))]
-  return ids.flatMap((id) => {
-    const host = hosts.get(id)
-    if (host?.facts == null || !isDiskLow(host.facts)) return []
-    return [{ name: host.name, said: sayFree(host.facts) }]
-  })
+  return hostsOf(hosts, parts).flatMap(({ name, facts }) =>
+    facts != null && isDiskLow(facts) ? [{ name, said: sayFree(facts) }] : [],
+  )
 }
 
 /** Both are there as far as we know: one that is away cannot be heard. */
@@ -131,17 +139,22 @@ function deafHosts(
   clusterId: string,
   parts: readonly { host_id: string }[],
 ): { name: string; to: string }[] {
-  const ids = new Set(parts.map((part) => part.host_id))
-  const online = [...ids].flatMap((id) => {
-    const host = hosts.get(id)
-    return host?.online === true ? [host] : []
-  })
+  const online = hostsOf(hosts, parts).filter((host) => host.online)
   return online.flatMap(({ name, unheard }) =>
     unheard
       .filter(({ cluster }) => cluster === clusterId)
       .flatMap(({ host }) => online.filter(({ id }) => id === host))
       .map((to) => ({ name, to: to.name })),
   )
+}
+
+/** The hosts that these parts stand on, each once. */
+function hostsOf(
+  hosts: ReadonlyMap<string, HostRow>,
+  parts: readonly { host_id: string }[],
+): HostRow[] {
+  const ids = new Set(parts.map((part) => part.host_id))
+  return [...ids].flatMap((id) => hosts.get(id) ?? [])
 }
 
 function lagBytes(
@@ -223,6 +236,8 @@ export async function showClusters(db: Queryable, rows: readonly ClusterRow[]): 
     const observedGateways = gateways.map((gateway) => ({
       name: gateway.name,
       ready: isGatewayReady(hosts, gateway),
+      withLeader: gateway.host_id === leader?.host_id,
+      canary: canaryOf(hosts, gateway),
     }))
     const health = clusterHealth(observed, observedGateways)
     const working = row.state === 'available'
@@ -244,6 +259,7 @@ export async function showClusters(db: Queryable, rows: readonly ClusterRow[]): 
         durability: row.spec.durability,
         instances: observed,
         gateways: observedGateways,
+        outlivesHost: instances.some(({ host_id }) => host_id !== leader?.host_id),
         dcsMembers: members.map(({ name, ready, hostId }) => ({
           name,
           ready,

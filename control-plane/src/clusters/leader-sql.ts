@@ -13,8 +13,11 @@ import { hostsById, leaderOf } from './cluster-view.ts'
 
 const QUERY_TIMEOUT_MS = 5000
 const STATEMENT_TIMEOUT_MS = 60_000
-/** A leader that moves while we ask: long enough for a failover. */
-const LEADER_TIMEOUT_MS = 60_000
+/**
+ * A leader that moves while we ask: long enough for a failover, and for a host so short of CPU that
+ * its leader fences itself and has to start again.
+ */
+const LEADER_TIMEOUT_MS = 120_000
 
 export interface Statement {
   text: string

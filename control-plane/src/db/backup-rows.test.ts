@@ -8,12 +8,12 @@ import { defaultBackupPolicy } from '@howdah/core/contract/backup-policy.ts'
 import { pino } from 'pino'
 import { assignRepository } from '../backups/repository-access.ts'
 import { listenForChanges } from '../changes.ts'
-import { type Database, openDatabase } from '../database.ts'
+import type { Database } from '../database.ts'
 import { askAgent } from '../operations/agent-task.ts'
 import { createBackup } from '../operations/create-backup.ts'
 import type { Platform } from '../operations/operation.ts'
 import { makeSealer } from '../sealing.ts'
-import { startPostgres, type TestPostgres } from '../testing/start-postgres.ts'
+import { SPEC, startDatabase, type TestDatabase } from '../testing/start-database.ts'
 import {
   listBackups,
   listSchedules,
@@ -24,9 +24,9 @@ import {
 } from './backups.ts'
 import { type ClusterRow, insertCluster, setClusterState } from './clusters.ts'
 import { countCopies, deleteCopy, insertCopy, listLeftCopies } from './drill-copies.ts'
-import { migrate } from './migrate.ts'
 import { insertOperation } from './operations.ts'
 import {
+  askForStanzaCheck,
   claimNext,
   claimStanzaCheck,
   findRepository,
@@ -47,18 +47,7 @@ import {
 
 const sealer = makeSealer(randomBytes(32))
 const PLACE = '11111111-1111-4111-8111-111111111111'
-const SPEC = {
-  postgres_version: '15',
-  instances: 1,
-  gateways: 1,
-  durability: 'async',
-  sensitivity: 'balanced',
-  maintenance: false,
-  parameters: {},
-  labels: {},
-} as const
-
-let postgres: TestPostgres
+let own: TestDatabase
 let database: Database
 let cluster: ClusterRow
 let repositoryId: string
@@ -72,17 +61,15 @@ const repository = (name: string, place: string | null) => ({
 })
 
 before(async () => {
-  postgres = await startPostgres()
-  database = openDatabase(postgres.url('postgres'), pino({ level: 'silent' }))
-  await migrate(database)
+  own = await startDatabase()
+  database = own.database
   repositoryId = (await insertRepository(database, repository('local', PLACE))).id
-  cluster = await insertCluster(database, 'demo', { ...SPEC, parameters: {}, labels: {} })
+  cluster = await insertCluster(database, 'demo', SPEC)
   await setClusterState(database, cluster.id, 'available', '')
   await assignRepository(database, sealer, cluster, repositoryId)
 })
 after(async () => {
-  await database?.close()
-  await postgres?.stop()
+  await own?.stop()
 })
 
 test('two repositories are never one place, whatever they are called', async () => {
@@ -126,9 +113,15 @@ test('what needs a damaged backup is damaged, until that one is proven', async (
   assert.deepEqual(await damaged(), [])
 })
 
-test('a repository whose checks wait has none of its clusters claimed', async () => {
-  assert.equal(await claimStanzaCheck(database, 30, [repositoryId]), undefined)
-  assert.equal((await claimStanzaCheck(database, 30, []))?.cluster_id, cluster.id)
+test('a repository whose checks wait has no cluster claimed, nor is any twice', async () => {
+  const claim = (repositories: string[], clusters: string[]) =>
+    claimStanzaCheck(database, 30, { repositories, clusters })
+  assert.equal(await claim([repositoryId], []), undefined)
+  assert.equal(await claim([], [cluster.id]), undefined)
+  assert.equal((await claim([], []))?.cluster_id, cluster.id)
+  // Who leads has changed: the look under way may be waiting for the one who did.
+  await askForStanzaCheck(database, cluster.id)
+  assert.equal((await claim([], [cluster.id]))?.cluster_id, cluster.id)
 })
 
 test('tasks of an operation are ended wherever they may run, and counted until then', async () => {
@@ -171,7 +164,7 @@ test('whoever stops waiting has the task ended, also when its host is away', asy
     timeoutMs: 60_000,
     action: { kind: 'gateway-release' as const, gatewayId: 'gwy_1' },
   }
-  const changes = await listenForChanges(postgres.url('postgres'), pino({ level: 'silent' }))
+  const changes = await listenForChanges(own.url, pino({ level: 'silent' }))
   try {
     const platform = { database, sealer, changes }
     const silent = { id: '', ok: false, value: null, error: '', errorCode: 'host-silent' }

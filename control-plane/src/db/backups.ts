@@ -230,9 +230,14 @@ export async function takeDue(tx: Queryable): Promise<ScheduleRow | undefined> {
   return rows[0]
 }
 
-export async function setNextRun(tx: Queryable, schedule: ScheduleRow): Promise<void> {
+/** The first after that moment; undefined for one that never comes. */
+export function runAfter(schedule: Pick<ScheduleRow, 'cron'>, afterMs: number): number | undefined {
   const [zone = 'UTC', ...cron] = schedule.cron.split(' ')
-  const nextMs = nextRun(cron.join(' '), zone, Date.now()) ?? Date.now() + 86_400_000
+  return nextRun(cron.join(' '), zone, afterMs)
+}
+
+export async function setNextRun(tx: Queryable, schedule: ScheduleRow): Promise<void> {
+  const nextMs = runAfter(schedule, Date.now()) ?? Date.now() + 86_400_000
   await tx.query('update schedule set next_at = $3 where cluster_id = $1 and kind = $2', [
     schedule.cluster_id,
     schedule.kind,

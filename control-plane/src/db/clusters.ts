@@ -171,6 +171,14 @@ export async function listGateways(db: Queryable, clusterId?: string): Promise<G
   return rows
 }
 
+export async function findGateway(db: Queryable, id: string): Promise<GatewayRow | undefined> {
+  const { rows } = await db.query<GatewayRow>(
+    `select ${GATEWAY_COLUMNS} from gateway where id = $1`,
+    [id],
+  )
+  return rows[0]
+}
+
 export async function isClusterOnHost(
   db: Queryable,
   clusterId: string,

@@ -45,6 +45,28 @@ export async function storeReport(
   ])
 }
 
+/** Undefined before anything was seen. */
+export async function readReport(
+  db: Queryable,
+  operationId: string,
+): Promise<Drill['report'] | undefined> {
+  const { rows } = await db.query<Pick<Drill, 'report'>>(
+    'select report from drill where operation_id = $1',
+    [operationId],
+  )
+  return rows[0]?.report ?? undefined
+}
+
+/** Names of WAL segments of the cluster that some drill could not replay. */
+export async function listBrokenSegments(db: Queryable, clusterId: string): Promise<string[]> {
+  const { rows } = await db.query<{ segment: string }>(
+    `select distinct report->>'broken_segment' as segment from drill
+     where cluster_id = $1 and report->>'broken_segment' is not null`,
+    [clusterId],
+  )
+  return rows.map(({ segment }) => segment)
+}
+
 /** The newest first. */
 export async function listDrills(db: Queryable, clusterId: string): Promise<Drill[]> {
   const { rows } = await db.query<DrillRow>(

@@ -36,15 +36,18 @@ export async function addEvent(tx: Queryable, event: NewEvent): Promise<void> {
   await notifyChange(tx, 'events')
 }
 
-/** Which of these kinds was told last of a host; undefined when none was. */
+/** Which of these kinds was told last of a host, or of a cluster there; undefined: none was. */
 export async function lastEventKind(
   db: Queryable,
   hostId: string,
   kinds: readonly string[],
+  clusterId?: string,
 ): Promise<string | undefined> {
   const { rows } = await db.query<{ kind: string }>(
-    'select kind from event where host_id = $1 and kind = any ($2) order by id desc limit 1',
-    [hostId, kinds],
+    `select kind from event
+     where host_id = $1 and kind = any ($2) and ($3::text is null or cluster_id = $3)
+     order by id desc limit 1`,
+    [hostId, kinds, clusterId ?? null],
   )
   return rows[0]?.kind
 }

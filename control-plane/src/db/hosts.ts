@@ -3,7 +3,7 @@ import type { Host, HostRole } from '@howdah/core/contract/hosts.ts'
 import { isDiskLow, sayFree } from '@howdah/core/disk-space.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
 import { newId } from '@howdah/core/ids.ts'
-import type { HostFacts, ServiceStatus, Unheard } from '@howdah/core/protocol.ts'
+import type { GatewayCanary, HostFacts, ServiceStatus, Unheard } from '@howdah/core/protocol.ts'
 import { notifyChange } from '../changes.ts'
 import { isUniqueViolation, type Queryable } from '../database.ts'
 
@@ -24,6 +24,7 @@ export interface HostRow {
   services: ServiceStatus[]
   /** As it said with its last report. */
   unheard: Unheard[]
+  canaries: GatewayCanary[]
   seen_at: Date | null
   online: boolean
   revoked_at: Date | null
@@ -31,7 +32,8 @@ export interface HostRow {
 }
 
 const COLUMNS = `id, name, address, role, source_addresses, labels, desired_revision,
-  applied_revision, apply_error, facts, services, unheard, seen_at, revoked_at, created_at,
+  applied_revision, apply_error, facts, services, unheard, canaries,
+  seen_at, revoked_at, created_at,
   coalesce(seen_at > now() - interval '${OFFLINE_AFTER_SECONDS} seconds', false) as online`
 
 export function hostState(row: HostRow): Host['state'] {
@@ -175,14 +177,20 @@ export async function recordReport(
     applyError: string
     services: readonly ServiceStatus[]
     unheard?: readonly Unheard[]
+    canaries?: readonly GatewayCanary[]
   },
 ): Promise<void> {
-  const { appliedRevision, applyError, services, unheard = [] } = report
+  const { appliedRevision, applyError } = report
+  const [services, unheard, canaries] = [
+    report.services,
+    report.unheard ?? [],
+    report.canaries ?? [],
+  ].map((list) => JSON.stringify(list))
   await db.query(
     `update host set applied_revision = $2, apply_error = $3, services = $4, unheard = $5,
-       seen_at = now()
+       canaries = $6, seen_at = now()
      where id = $1`,
-    [id, appliedRevision, applyError, JSON.stringify(services), JSON.stringify(unheard)],
+    [id, appliedRevision, applyError, services, unheard, canaries],
   )
 }
 

@@ -159,6 +159,21 @@ export async function listOperations(
   return rows
 }
 
+/** Of those of a kind that came to an end by themselves. */
+export async function lastEnded(
+  db: Queryable,
+  clusterId: string,
+  kind: string,
+): Promise<OperationRow | undefined> {
+  const { rows } = await db.query<OperationRow>(
+    `select ${COLUMNS} from operation
+     where cluster_id = $1 and kind = $2 and state in ('succeeded', 'failed')
+     order by ended_at desc limit 1`,
+    [clusterId, kind],
+  )
+  return rows[0]
+}
+
 export async function listSteps(db: Queryable, ids: readonly string[]): Promise<StepRow[]> {
   const { rows } = await db.query<StepRow>(
     `select ${STEP_COLUMNS} from operation_step where operation_id = any($1)
@@ -348,6 +363,7 @@ export async function setStepMessage(
   operation: { id: string; cluster_id: string | null },
   step: { name: string; title: string },
   message: string,
+  data: Record<string, unknown> = {},
 ): Promise<void> {
   await tx.query('update operation_step set message = $3 where operation_id = $1 and name = $2', [
     operation.id,
@@ -359,7 +375,7 @@ export async function setStepMessage(
     message,
     clusterId: operation.cluster_id,
     operationId: operation.id,
-    data: { step: step.name },
+    data: { ...data, step: step.name },
   })
 }
 

@@ -266,6 +266,20 @@ export async function listExpiredStanzas(db: Queryable): Promise<StanzaRow[]> {
   return rows
 }
 
+/** An operation that began with one of its backups and still reads there; drills run alone. */
+export async function findReader(
+  db: Queryable,
+  stanza: Pick<StanzaRow, 'cluster_id' | 'repository_id'>,
+): Promise<{ id: string; title: string } | undefined> {
+  const { rows } = await db.query<{ id: string; title: string }>(
+    `select id, title from operation where state in ('pending', 'running')
+       and input->'stanza'->>'cluster_id' = $1 and input->'stanza'->>'repository_id' = $2
+     order by id limit 1`,
+    [stanza.cluster_id, stanza.repository_id],
+  )
+  return rows[0]
+}
+
 export async function retireStanza(
   tx: Queryable,
   clusterId: string,
@@ -304,25 +318,31 @@ export async function forgetStanzaStatus(tx: Queryable, clusterId: string): Prom
   )
 }
 
+/** Which looks are under way: a repository's places are taken, or a cluster is being looked at. */
+export interface Busy {
+  repositories: readonly string[]
+  clusters: readonly string[]
+}
+
 /**
- * The one that was not looked at for the longest; whoever claims it looks. None in `busy`
- * repositories.
+ * The one that was not looked at for the longest; whoever claims it looks. None that is busy, but
+ * for one that is asked for: the look under way may be waiting for a leader that is gone.
  */
 export async function claimStanzaCheck(
   db: Queryable,
   everySeconds: number,
-  busy: readonly string[],
+  busy: Busy,
 ): Promise<StanzaRow | undefined> {
   const { rows } = await db.query<StanzaRow>(
     `update stanza set checked_at = now(), look_soon = false where (cluster_id, repository_id) = (
        select s.cluster_id, s.repository_id from stanza s
        join cluster c on c.id = s.cluster_id and c.state = 'available'
        where s.retired_at is null and not s.next and s.repository_id <> all($2)
-         and (s.look_soon or s.checked_at is null
-              or s.checked_at < now() - make_interval(secs => $1))
+         and (s.look_soon or (s.cluster_id <> all($3) and (s.checked_at is null
+              or s.checked_at < now() - make_interval(secs => $1))))
        order by s.look_soon desc, s.checked_at nulls first limit 1 for update of s skip locked)
      returning ${STANZA_COLUMNS}`,
-    [everySeconds, busy],
+    [everySeconds, busy.repositories, busy.clusters],
   )
   return rows[0]
 }

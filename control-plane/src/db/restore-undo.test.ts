@@ -2,10 +2,8 @@
 // something is set aside, and for whoever works on it.
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, test } from 'node:test'
-import { pino } from 'pino'
-import { type Database, openDatabase } from '../database.ts'
-import { startPostgres, type TestPostgres } from '../testing/start-postgres.ts'
-import { migrate } from './migrate.ts'
+import type { Database } from '../database.ts'
+import { startDatabase, type TestDatabase } from '../testing/start-database.ts'
 import {
   claimUndo,
   deleteTakenBack,
@@ -20,17 +18,15 @@ import {
 } from './restore-undo.ts'
 
 const CLUSTER = 'clu_1'
-let postgres: TestPostgres
+let own: TestDatabase
 let database: Database
 
 before(async () => {
-  postgres = await startPostgres()
-  database = openDatabase(postgres.url('postgres'), pino({ level: 'silent' }))
-  await migrate(database)
+  own = await startDatabase()
+  database = own.database
 })
 after(async () => {
-  await database?.close()
-  await postgres?.stop()
+  await own?.stop()
 })
 beforeEach(async () => {
   await database.query('truncate cluster cascade')

@@ -39,6 +39,7 @@ import { askForStanzaCheck } from '../db/repositories.ts'
 import { listPendingTasks, listWithdrawnTasks, recordResult } from '../db/tasks.ts'
 import type { Platform } from '../operations/operation.ts'
 import { sha256 } from '../sealing.ts'
+import { tellCanaries } from './canary-news.ts'
 import { loadHostSpec } from './render-input.ts'
 
 const CERTIFICATE_DAYS = 1
@@ -211,6 +212,7 @@ async function report(
     for (const result of body.results) await recordResult(tx, host.id, result)
     await notifyChange(tx, `report:${host.id}`)
     for (const event of body.events ?? []) await storeGuardEvent(tx, host, event)
+    await tellCanaries(tx, host, body.canaries ?? [])
     if (!host.online) {
       await addEvent(tx, {
         kind: 'host.online',

@@ -4,13 +4,15 @@ import { HowdahError } from '@howdah/core/errors.ts'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 import type { TaskResult } from '@howdah/core/protocol.ts'
 import type { RenderRepository } from '@howdah/core/render/repository.ts'
+import { refuseEmptied } from '../backups/refuse-emptied.ts'
 import { accessOn, askRepository, loadStanza, placeOn } from '../backups/repository-access.ts'
 import { hostsById } from '../clusters/cluster-view.ts'
 import { findLeader, type Leader } from '../clusters/leader-sql.ts'
-import { listBackups, PAGE_ERRORS, syncBackups } from '../db/backups.ts'
+import type { Queryable } from '../database.ts'
+import { PAGE_ERRORS, syncBackups } from '../db/backups.ts'
 import { type ClusterRow, findCluster } from '../db/clusters.ts'
 import { addEvent } from '../db/events.ts'
-import { activeStanza, type StanzaRow } from '../db/repositories.ts'
+import { activeStanza, findReader, type StanzaRow } from '../db/repositories.ts'
 import { askAgent, type TaskRequest } from './agent-task.ts'
 import type { StepContext } from './operation.ts'
 
@@ -88,13 +90,17 @@ export function replicaAccess(
 
 /**
  * Makes the cluster's place in the repository; one that is there already is only checked. WAL that
- * is being archived right now is in the way for a moment.
+ * is being archived right now is in the way for a moment. Throws `repository-failed` where backups
+ * were known and nothing is left of them.
  */
 export async function prepareRepository(
   step: StepContext,
   source: BackupSource,
   timeoutMs = PREPARE_TIMEOUT_MS,
 ): Promise<void> {
+  await refuseEmptied(step.database, source.stanza, () =>
+    askRepository(step, source.repository, source.leader, step.operationId),
+  )
   await step.until([], timeoutMs, async () => {
     const result = await askAgent(step, {
       hostId: source.leader.host.id,
@@ -118,16 +124,11 @@ export async function prepareRepository(
 
 /**
  * Asks what there is, and keeps it; that a cluster has damaged pages is told once per backup.
- * Throws `repository-failed` where backups were known and the whole place is gone: a disk that is
- * not mounted looks like that, and takes no proof back.
+ * Throws `repository-failed` where backups were known and nothing is left of them.
  */
 export async function readBackups(step: StepContext, source: BackupSource) {
   const answer = await askRepository(step, source.repository, source.leader, step.operationId)
-  const { cluster_id: clusterId, repository_id: repositoryId } = source.stanza
-  const known = await listBackups(step.database, clusterId)
-  if (!answer.isThere && known.some((row) => row.repository_id === repositoryId)) {
-    throw new HowdahError('repository-failed', 'nothing is left of the backups that were there')
-  }
+  await refuseEmptied(step.database, source.stanza, async () => answer)
   await step.database.transaction(async (tx) => {
     const added = await syncBackups(tx, source.stanza, answer.backups)
     for (const { label } of added.filter(({ info }) => info.page_errors)) {
@@ -140,6 +141,14 @@ export async function readBackups(step: StepContext, source: BackupSource) {
     }
   })
   return answer
+}
+
+/** A restore takes no lock in the repository: a file that goes meanwhile counts as damage. */
+export async function refuseRead(db: Queryable, stanza: StanzaRow): Promise<void> {
+  const reader = await findReader(db, stanza)
+  if (reader === undefined) return
+  const said = `${reader.title} (${reader.id}) reads backups of ${stanza.cluster_name}`
+  throw new HowdahError('wrong-state', said, { extra: { operation_id: reader.id } })
 }
 
 /**

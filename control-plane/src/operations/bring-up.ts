@@ -2,6 +2,7 @@
 // undo of a deletion. Instances and gateways start together; what a step waits for is looked at,
 // never assumed.
 import { isFollowing } from '@howdah/core/cluster-health.ts'
+import { HowdahError } from '@howdah/core/errors.ts'
 import { quoteIdentifier, quoteLiteral } from '@howdah/core/names.ts'
 import { dcsPrefix, PLATFORM_ROLES } from '@howdah/core/render/model.ts'
 import { scramVerifier } from '@howdah/core/scram.ts'
@@ -12,7 +13,13 @@ import {
   observe,
   patroniOf,
 } from '../clusters/cluster-view.ts'
-import { inOneTransaction, runOnLeader, type Statement, statement } from '../clusters/leader-sql.ts'
+import {
+  askReign,
+  inOneTransaction,
+  runOnLeader,
+  type Statement,
+  statement,
+} from '../clusters/leader-sql.ts'
 import {
   findCluster,
   listGateways,
@@ -36,8 +43,8 @@ export const BRING_UP_STEPS: readonly StepPlan[] = [
   { name: 'prepare-dcs', title: 'gives the cluster its own user in the dcs' },
   { name: 'start-services', title: 'starts instances and gateways' },
   { name: 'wait-leader', title: 'waits for a leader' },
-  { name: 'prepare-database', title: 'creates roles and databases' },
   PREPARE_BACKUPS_STEP,
+  { name: 'prepare-database', title: 'creates roles and databases' },
   { name: 'wait-replicas', title: 'waits until replicas stream' },
   { name: 'verify-write', title: 'commits a row through the write endpoint' },
   { name: 'mark-available', title: 'marks the cluster available' },
@@ -52,15 +59,19 @@ export async function bringUp<Input>(
   await step('prepare-dcs', prepareDcs)
   await step('start-services', startServices)
   await step('wait-leader', waitLeader)
-  await step('prepare-database', async (context) => {
-    await preparePlatformRoles(context)
-    await prepareDatabase(context)
-  })
-  // Before the wait, which would only wait without it.
+  // The first replica that copies the leader has it end a segment: that one is archived in vain
+  // until there is a place for it, and PostgreSQL waits for a minute after its third attempt.
   await step('prepare-backups', prepareBackups)
-  await step('wait-replicas', (context) =>
-    waitReplicas(context, REPLICAS_TIMEOUT_MS, { withoutAway }),
-  )
+  const prepare = (context: StepContext) =>
+    onOneTimeline(context, async () => {
+      await preparePlatformRoles(context)
+      await prepareDatabase(context)
+    })
+  const timeline = await step('prepare-database', prepare)
+  await step('wait-replicas', async (context) => {
+    await waitReplicas(context, REPLICAS_TIMEOUT_MS, { withoutAway })
+    if ((await askReign(context)).timeline !== timeline) await prepare(context)
+  })
   await step('verify-write', (context) => verifyWrite(context, { withoutAway }))
   await step('mark-available', ({ database, clusterId }) =>
     database.transaction(async (tx) => {
@@ -68,6 +79,31 @@ export async function bringUp<Input>(
       await scheduleBackups(tx, clusterId)
     }),
   )
+}
+
+/**
+ * Before there is a synchronous replica, a leader that is lost takes with it what was written: it
+ * is written again on the next one, by a `write` that is idempotent. Returns the timeline that has
+ * it.
+ */
+export async function onOneTimeline(
+  step: StepContext,
+  write: () => Promise<void>,
+): Promise<string> {
+  for (;;) {
+    const before = await askReign(step)
+    const refusal = await write().catch((error: unknown) => {
+      // As a database that the leader before had made: it may be for that.
+      if (!(error instanceof HowdahError) || error.code !== 'database-refused') throw error
+      return error
+    })
+    const { leader, timeline } = await askReign(step)
+    if (timeline === before.timeline) {
+      if (refusal !== undefined) throw refusal
+      return timeline
+    }
+    await step.say(`${leader} leads now, and may not have it: writes it again`)
+  }
 }
 
 export async function prepareDcs(step: StepContext): Promise<void> {

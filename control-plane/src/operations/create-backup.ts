@@ -35,6 +35,7 @@ import {
   makeProgress,
   prepareRepository,
   readBackups,
+  refuseRead,
   replicaAccess,
 } from './backup-steps.ts'
 import { endTasks } from './end-tasks.ts'
@@ -279,6 +280,7 @@ async function expireNow(step: StepContext): Promise<void> {
   }
   const policy = policyOf(source.cluster)
   const before = await afterOthers(step, source)
+  await refuseRead(step.database, source.stanza)
   for (const options of retentionOptions(policy)) {
     await runRepositoryTask(step, source.leader.host.id, EXPIRE_TIMEOUT_MS, step.operationId, {
       kind: 'pgbackrest',

@@ -1,7 +1,7 @@
 // Removes a backup from its repository, with those that need it.
 import { HowdahError } from '@howdah/core/errors.ts'
 import { runRepositoryTask } from '../backups/repository-access.ts'
-import { backupSource, leaderAccess, readBackups } from './backup-steps.ts'
+import { backupSource, leaderAccess, readBackups, refuseRead } from './backup-steps.ts'
 import { afterOthers } from './create-backup.ts'
 import type { OperationDefinition } from './operation.ts'
 
@@ -22,6 +22,7 @@ export const deleteBackup: OperationDefinition<{ label: string }> = {
       if (full.length === 1 && full[0]?.label === input.label) {
         throw new HowdahError('wrong-state', `${input.label} is the last full backup`)
       }
+      await refuseRead(context.database, source.stanza)
       await runRepositoryTask(
         context,
         source.leader.host.id,

@@ -3,6 +3,9 @@
 // main.ts hands them over.
 import { DBOS } from '@dbos-inc/dbos-sdk'
 import { describeError, ERRORS, type ErrorCode } from '@howdah/core/errors.ts'
+import { refuseInMaintenance } from '../clusters/cluster-view.ts'
+import type { Queryable } from '../database.ts'
+import { findCluster } from '../db/clusters.ts'
 import {
   findOperation,
   listSteps,
@@ -170,6 +173,7 @@ async function runStep<T>(
   faults.at(`${row.kind}/${plan.name}:before`)
   let lastSaid = ''
   try {
+    if (plan.unlessPaused === true) await refuseIfPaused(database, row.cluster_id)
     const value = await body(
       stepContext(run, plan, (said) => {
         lastSaid = said
@@ -187,6 +191,11 @@ async function runStep<T>(
   }
 }
 
+async function refuseIfPaused(db: Queryable, clusterId: string | null): Promise<void> {
+  const cluster = clusterId === null ? undefined : await findCluster(db, clusterId)
+  if (cluster !== undefined) refuseInMaintenance(cluster)
+}
+
 async function throwIfCancelled(run: Run): Promise<void> {
   if (run.undoing || run.definition.undo === undefined) return
   const now = await findOperation(run.platform.database, run.row.id)
@@ -201,11 +210,11 @@ function stepContext(run: Run, plan: StepPlan, onSaid: (message: string) => void
     operationId: row.id,
     clusterId: row.cluster_id ?? '',
     throwIfCancelled: () => throwIfCancelled(run),
-    async say(message) {
+    async say(message, data) {
       if (message === lastSaid) return
       lastSaid = message
       onSaid(message)
-      await platform.database.transaction((tx) => setStepMessage(tx, row, plan, message))
+      await platform.database.transaction((tx) => setStepMessage(tx, row, plan, message, data))
     },
     async until(topics, timeoutMs, look) {
       const found = await platform.changes.waitUntil(

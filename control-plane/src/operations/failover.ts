@@ -1,20 +1,23 @@
 // Changes the leader when the present one cannot answer. Refuses when acknowledged data could be
 // lost, unless told that this is accepted; the loss receipt says afterwards what it was.
 import { randomUUID } from 'node:crypto'
+import type { Durability } from '@howdah/core/contract/clusters.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
-import type { TaskResult } from '@howdah/core/protocol.ts'
+import { patroniRole } from '@howdah/core/patroni-role.ts'
+import type { PatroniStatus, TaskResult } from '@howdah/core/protocol.ts'
 import { hostsById, leaderOf, observe, patroniOf } from '../clusters/cluster-view.ts'
 import { findCluster, type InstanceRow, listInstances } from '../db/clusters.ts'
 import { insertGuardEvent } from '../db/guard-events.ts'
 import type { HostRow } from '../db/hosts.ts'
 import { readSecrets } from '../db/secrets.ts'
 import { SECRET } from '../hosts/render-input.ts'
-import { askAgent } from './agent-task.ts'
+import { askAgent, runTask, type TaskRequest } from './agent-task.ts'
 import { waitReplicas } from './bring-up.ts'
-import type { OperationDefinition, StepContext } from './operation.ts'
+import { type OperationDefinition, type StepContext, unlessPaused } from './operation.ts'
 
 /** Beyond the lease: an old leader that nobody can reach loses it by then. */
 const NEW_LEADER_TIMEOUT_MS = 60_000
+const ROLE_TIMEOUT_MS = 5000
 
 export interface FailoverInput {
   to: string | null
@@ -24,24 +27,18 @@ export interface FailoverInput {
 export const failover: OperationDefinition<FailoverInput> = {
   kind: 'failover',
   steps: [
-    { name: 'choose', title: 'chooses the instance that shall lead' },
-    { name: 'promote', title: 'has it take over' },
+    unlessPaused({ name: 'choose', title: 'chooses the instance that shall lead' }),
+    unlessPaused({ name: 'promote', title: 'has it take over' }),
     { name: 'wait-replicas', title: 'waits until the others follow' },
   ],
   async run({ step, input }) {
-    const chosen = await step('choose', (context) => choose(context, input))
-    await step('promote', (context) => promote(context, chosen))
+    const { name } = await step('choose', (context) => choose(context, input))
+    await step('promote', (context) => promote(context, name, input.accept_loss))
     await step('wait-replicas', (context) => waitReplicas(context))
   },
 }
 
-interface Chosen {
-  name: string
-  /** It has every acknowledged commit. */
-  safe: boolean
-}
-
-async function choose(step: StepContext, input: FailoverInput): Promise<Chosen> {
+async function choose(step: StepContext, input: FailoverInput): Promise<{ name: string }> {
   const cluster = await findCluster(step.database, step.clusterId)
   const hosts = await hostsById(step.database)
   const rows = await listInstances(step.database, step.clusterId)
@@ -60,25 +57,38 @@ async function choose(step: StepContext, input: FailoverInput): Promise<Chosen> 
     const said = input.to === null ? 'no replica is running' : `${input.to} is no running replica`
     throw new HowdahError('wrong-state', said)
   }
-  const safe = cluster?.spec.durability !== 'async' && best.patroni?.role === 'sync-replica'
-  if (!safe && !input.accept_loss) {
-    const said = `${best.name} was not synchronous: acknowledged commits could be missing on it`
-    throw new HowdahError('wrong-state', `${said}; send accept_loss to go on`)
-  }
+  const safe = judgeLoss(best.name, best.patroni?.role, cluster?.spec.durability, input.accept_loss)
   await step.say(`${best.name} shall lead${safe ? '' : ', a loss is accepted'}`)
-  return { name: best.name, safe }
+  return { name: best.name }
 }
 
-async function promote(step: StepContext, { name, safe }: Chosen): Promise<void> {
+/** Whether it has every acknowledged commit. Throws where it may not, and no loss is accepted. */
+export function judgeLoss(
+  name: string,
+  role: PatroniStatus['role'] | undefined,
+  durability: Durability | undefined,
+  acceptLoss: boolean,
+): boolean {
+  const safe = durability !== 'async' && role === 'sync-replica'
+  if (safe || acceptLoss) return safe
+  const said = `${name} was not synchronous: acknowledged commits could be missing on it`
+  throw new HowdahError('wrong-state', `${said}; send accept_loss to go on`)
+}
+
+/**
+ * What it has is judged anew each time: it was chosen before a crash, or hours before a retry, and
+ * leaders may have acknowledged without it since.
+ */
+async function promote(step: StepContext, name: string, acceptLoss: boolean): Promise<void> {
   const rows = await listInstances(step.database, step.clusterId)
-  const row = rows.find((candidate) => candidate.name === name) as InstanceRow
+  const row = rows.find((candidate) => candidate.name === name)
+  if (row === undefined)
+    throw new HowdahError('wrong-state', `there is no instance ${name} any more`)
   const hosts = await hostsById(step.database)
   // By a run of this step that died.
   if (leaderOf(hosts, rows)?.name === name) return
-  const host = hosts.get(row.host_id) as HostRow
-  // Before it is done: a control plane that dies here must not let the receipt claim too much.
-  if (!safe) await tellAcceptedLoss(step, row)
-  const answer = await askForFailover(step, row, host)
+  const candidate = { row, host: hosts.get(row.host_id) as HostRow }
+  const answer = await askUnlessLeading(step, candidate, acceptLoss)
   const topics = rows.map((instance) => `report:${instance.host_id}`)
   await step.until(topics, NEW_LEADER_TIMEOUT_MS, async () => {
     const now = await hostsById(step.database)
@@ -95,6 +105,21 @@ async function promote(step: StepContext, { name, safe }: Chosen): Promise<void>
   })
 }
 
+async function askUnlessLeading(
+  step: StepContext,
+  candidate: Candidate,
+  acceptLoss: boolean,
+): Promise<Answer> {
+  const { name } = candidate.row
+  const role = await askRole(step, candidate)
+  if (role === 'leader') return { refusal: '', said: '' }
+  const cluster = await findCluster(step.database, step.clusterId)
+  const safe = judgeLoss(name, role, cluster?.spec.durability, acceptLoss)
+  // Before it is done: a control plane that dies here must not let the receipt claim too much.
+  if (!safe) await tellAcceptedLoss(step, candidate.row)
+  return askForFailover(step, candidate)
+}
+
 /** The loss receipt reads it: what this instance lacks may have been acknowledged. */
 async function tellAcceptedLoss(step: StepContext, row: InstanceRow): Promise<void> {
   await step.database.transaction((tx) =>
@@ -109,6 +134,11 @@ async function tellAcceptedLoss(step: StepContext, row: InstanceRow): Promise<vo
   )
 }
 
+interface Candidate {
+  row: InstanceRow
+  host: HostRow
+}
+
 interface Answer {
   /** Patroni will not do it, and why. */
   refusal: string
@@ -116,15 +146,37 @@ interface Answer {
   said: string
 }
 
+/** Of its own Patroni: a report may be from before this control plane was away. */
+async function askRole(step: StepContext, candidate: Candidate): Promise<PatroniStatus['role']> {
+  const { body } = await runTask<{ body: unknown }>(step, {
+    ...(await callOf(step, candidate, { method: 'GET', path: '/health', body: null })),
+    timeoutMs: ROLE_TIMEOUT_MS,
+  })
+  return typeof body === 'object' && body !== null ? patroniRole({ ...body }) : 'unknown'
+}
+
 /** Asked at the candidate: the leader's own Patroni is the one that may not answer. */
-async function askForFailover(step: StepContext, row: InstanceRow, host: HostRow): Promise<Answer> {
+async function askForFailover(step: StepContext, candidate: Candidate): Promise<Answer> {
   const answer: Answer = { refusal: '', said: '' }
-  const secrets = await readSecrets(step.database, step.sealer, step.clusterId)
+  const body = { candidate: candidate.row.name }
+  const call = await callOf(step, candidate, { method: 'POST', path: '/failover', body })
   // It comes when all is over, Patroni looking once a second; we look ourselves meanwhile.
-  void askAgent(step, {
+  void askAgent(step, { ...call, timeoutMs: NEW_LEADER_TIMEOUT_MS }).then(
+    (result) => Object.assign(answer, readAnswer(result)),
+    () => undefined,
+  )
+  return answer
+}
+
+async function callOf(
+  step: StepContext,
+  { row, host }: Candidate,
+  call: { method: 'GET' | 'POST'; path: string; body: unknown },
+): Promise<Omit<TaskRequest, 'timeoutMs'>> {
+  const secrets = await readSecrets(step.database, step.sealer, step.clusterId)
+  return {
     hostId: host.id,
     operationId: step.operationId,
-    timeoutMs: NEW_LEADER_TIMEOUT_MS,
     action: {
       kind: 'patroni',
       address: host.address,
@@ -132,15 +184,9 @@ async function askForFailover(step: StepContext, row: InstanceRow, host: HostRow
       caPem: secrets.get(SECRET.caCertificate) ?? '',
       user: 'howdah',
       password: secrets.get('rest') ?? '',
-      method: 'POST',
-      path: '/failover',
-      body: { candidate: row.name },
+      ...call,
     },
-  }).then(
-    (result) => Object.assign(answer, readAnswer(result)),
-    () => undefined,
-  )
-  return answer
+  }
 }
 
 /** 503 is "not known": also when an agent had taken the leader's key away meanwhile. */

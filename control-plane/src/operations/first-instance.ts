@@ -10,7 +10,7 @@ import { type HostRow, touchHosts } from '../db/hosts.ts'
 import { readSecrets } from '../db/secrets.ts'
 import { ensureLoginRole, prepareDcs, waitLeader } from './bring-up.ts'
 import type { StepContext } from './operation.ts'
-import type { RecoveryPlaceOnHost } from './recover-steps.ts'
+import { type RecoveryInput, type RecoveryPlaceOnHost, requireListed } from './recover-steps.ts'
 
 /** Files of a backup, and what is written and replayed until the cluster stands. */
 const ROOM_FACTOR = 1.2
@@ -31,21 +31,50 @@ export function lackingRoom(
   return short.length === 0 ? undefined : `${needed} bytes are needed: ${short.join(', ')}`
 }
 
-/** The first one with room for it. Throws `no-capacity` when all lack it. */
-export async function chooseFirst(step: StepContext, sizeBytes: number): Promise<string> {
+/** Why a backup can be fetched to none of them, in words; undefined when it can to one. */
+export function lackingProgram(
+  hosts: readonly Pick<HostRow, 'name' | 'facts'>[],
+): string | undefined {
+  if (hosts.length === 0 || hosts.some(hasPgbackrest)) return undefined
+  return `pgbackrest is not installed on ${hosts.map(({ name }) => name).join(', ')}`
+}
+
+const hasPgbackrest = ({ facts }: Pick<HostRow, 'facts'>): boolean =>
+  facts?.programs['pgbackrest'] !== undefined
+
+function pickFirst<Candidate extends { host: HostRow }>(
+  online: readonly Candidate[],
+  neededBytes: number,
+): Candidate {
+  const able = online.filter(({ host }) => hasPgbackrest(host))
+  const chosen = able.find(({ host }) => lackingRoom([host], neededBytes) === undefined)
+  if (chosen !== undefined) return chosen
+  const hosts = (candidates: readonly Candidate[]) => candidates.map(({ host }) => host)
+  const said =
+    online.length === 0
+      ? 'none of its hosts is online'
+      : (lackingProgram(hosts(online)) ?? lackingRoom(hosts(able), neededBytes))
+  throw new HowdahError('no-capacity', said ?? '')
+}
+
+/**
+ * The first one that could take the backup, when its repository, asked from there, has it. Throws
+ * `no-capacity` or `repository-failed`. `neededBytes`: 0 where the room is there already.
+ */
+export async function chooseFirst(
+  step: StepContext,
+  input: RecoveryInput,
+  neededBytes = input.sizeBytes,
+): Promise<string> {
   const hosts = await hostsById(step.database)
   const rows = await listInstances(step.database, step.clusterId)
   const found = rows.flatMap((row) => {
     const host = hosts.get(row.host_id)
     return host?.online === true ? [{ row, host }] : []
   })
-  const chosen = found.find(({ host }) => lackingRoom([host], sizeBytes) === undefined)
-  if (chosen === undefined) {
-    const all = found.map(({ host }) => host)
-    const said = lackingRoom(all, sizeBytes) ?? 'none of its hosts is online'
-    throw new HowdahError('no-capacity', said)
-  }
+  const chosen = pickFirst(found, neededBytes)
   await step.say(`${chosen.row.name} on ${chosen.host.name}`)
+  await requireListed(step, input, await placeOfInstance(step, chosen.row.id))
   return chosen.row.id
 }
 

@@ -37,7 +37,7 @@ export const forkCluster: OperationDefinition<ForkInput> = {
     const must = await step('archive-present', (context) =>
       reachOfArchive(context, input, input.sourceId),
     )
-    const first = await step('choose', (context) => chooseFirst(context, input.sizeBytes))
+    const first = await step('choose', (context) => chooseFirst(context, input))
     await step('fetch', async (context) =>
       fetchBackup(context, input, await placeOfInstance(context, first)),
     )

@@ -1,19 +1,26 @@
 // Rehearses failures: breaks one thing after the other while a writer keeps count, and reports what
 // clients would have noticed. Agents inject and measure; this only says what and when.
-import type { GameDayRound } from '@howdah/core/contract/drills.ts'
+import type { GameDayReport, GameDayRound } from '@howdah/core/contract/drills.ts'
 import { describeError, HowdahError } from '@howdah/core/errors.ts'
-import { type GameDayFault, ROUND_MS, summarizeGameDay } from '@howdah/core/game-day.ts'
+import {
+  findProblems,
+  type GameDayFault,
+  HOST_FAULTS,
+  ROUND_MS,
+  summarizeGameDay,
+} from '@howdah/core/game-day.ts'
 import type { TaskAction } from '@howdah/core/protocol.ts'
 import { PLATFORM_ROLES } from '@howdah/core/render/model.ts'
 import { hostsById } from '../clusters/cluster-view.ts'
 import { findLeader, runOnLeader, statement } from '../clusters/leader-sql.ts'
 import { type GatewayRow, listGateways, listInstances } from '../db/clusters.ts'
-import { storeReport } from '../db/drills.ts'
+import { readReport, storeReport } from '../db/drills.ts'
 import { type HostRow, readDcs } from '../db/hosts.ts'
 import { readSecrets } from '../db/secrets.ts'
 import { SECRET } from '../hosts/render-input.ts'
 import { askAgent, runTask } from './agent-task.ts'
 import { waitReplicas } from './bring-up.ts'
+import { refuseUnlessToldTwice } from './game-day-consent.ts'
 import type { OperationDefinition, StepContext } from './operation.ts'
 
 const FAULT_AFTER_MS = 2000
@@ -25,6 +32,8 @@ const HEAL_MS_MAX = 60_000
 export interface GameDayInput {
   faults: GameDayFault[]
   rounds: number
+  /** That clusters which are not for tests may break, too. */
+  toldTwice: boolean
 }
 
 export const gameDay: OperationDefinition<GameDayInput> = {
@@ -32,35 +41,51 @@ export const gameDay: OperationDefinition<GameDayInput> = {
   steps: [
     { name: 'prepare', title: 'makes the ledger' },
     { name: 'rounds', title: 'breaks things, one after the other' },
+    { name: 'judge', title: 'says whether the cluster held' },
   ],
   async run({ step, input }) {
     await step('prepare', prepareLedger)
-    await step('rounds', async (context) => {
-      const rounds: GameDayRound[] = []
-      for (let round = 0; round < input.rounds; round += 1) {
-        const fault = input.faults[round % input.faults.length] as GameDayFault
-        rounds.push(await playRound(context, fault, round))
-        await storeReport(context.database, context.operationId, summarizeGameDay(rounds))
-      }
-      const { lost, failed, availability } = summarizeGameDay(rounds)
-      await context.say(
-        `${lost} lost, ${failed} failed, ${(availability * 100).toFixed(3)} % available`,
-      )
-    })
+    await step('rounds', (context) => playRounds(context, input))
+    // A step of its own: trying again what was seen breaks nothing a second time.
+    await step('judge', judge)
   },
 }
 
+/** One that was interrupted, or is tried again, goes on after the rounds that it has seen. */
+async function playRounds(step: StepContext, input: GameDayInput): Promise<void> {
+  const { database, clusterId, operationId } = step
+  const rounds = [...((await readRounds(step))?.rounds ?? [])]
+  if (rounds.length < input.rounds) await waitReplicas(step, undefined, { withoutAway: false })
+  while (rounds.length < input.rounds) {
+    const fault = input.faults[rounds.length % input.faults.length] as GameDayFault
+    // A cluster may have come to these hosts since somebody asked.
+    await refuseUnlessToldTwice(database, clusterId, [fault], input.toldTwice)
+    rounds.push(await playRound(step, fault, rounds.length))
+    await storeReport(database, operationId, summarizeGameDay(rounds))
+  }
+}
+
+async function readRounds(step: StepContext): Promise<GameDayReport | undefined> {
+  return (await readReport(step.database, step.operationId)) as GameDayReport | undefined
+}
+
+async function judge(step: StepContext): Promise<void> {
+  const report = (await readRounds(step)) ?? summarizeGameDay([])
+  const problems = findProblems(report)
+  if (problems.length > 0) throw new HowdahError('drill-failed', problems.join('; '))
+  const { lost, failed, availability } = report
+  await step.say(`${lost} lost, ${failed} failed, ${(availability * 100).toFixed(3)} % available`)
+}
+
 async function prepareLedger(step: StepContext): Promise<void> {
-  await waitReplicas(step, undefined, { withoutAway: false })
   await runOnLeader(step, 'postgres', [
     statement(`create table if not exists howdah.ledger (
       run text not null, number bigint not null, primary key (run, number))`),
+    // Of rounds that were interrupted: their writers were not there to remove them.
+    statement('delete from howdah.ledger'),
     statement(`grant select, insert, delete on howdah.ledger to ${PLATFORM_ROLES.probe}`),
   ])
 }
-
-/** Faults that take all of the leader's host away. */
-const OF_HOSTS: readonly GameDayFault[] = ['leader-host', 'leader-host-silent', 'network-cut']
 
 /** Whose clients are watched: not from a host that is about to break. */
 async function chooseGateway(step: StepContext, fault: GameDayFault): Promise<GatewayRow> {
@@ -68,7 +93,7 @@ async function chooseGateway(step: StepContext, fault: GameDayFault): Promise<Ga
   const leader = await findLeader(step, step.clusterId)
   const elsewhere = gateways.find(({ host_id }) => host_id !== leader?.host.id)
   if (elsewhere !== undefined) return elsewhere
-  if (!OF_HOSTS.includes(fault)) return gateways[0] as GatewayRow
+  if (!HOST_FAULTS.includes(fault)) return gateways[0] as GatewayRow
   const said = `every gateway is on ${leader?.host.name}, too: nobody could watch ${fault}`
   throw new HowdahError('wrong-state', said)
 }
@@ -94,7 +119,9 @@ async function playRound(
     timeoutMs: watchedMs + 120_000,
     action: await ledgerAction(step, gateway, `${step.operationId}/${number}`, watchedMs),
   })
-  await step.changes.waitUntil([], Date.now() + FAULT_AFTER_MS, async () => undefined)
+  const begun = step.changes.waitUntil([], Date.now() + FAULT_AFTER_MS, async () => undefined)
+  // A ledger that ends here has failed: nothing is broken that nobody watches.
+  await Promise.race([ledger, begun])
   const refusal = inject(step, target)
   const seen = await ledger
   const refused = await refusal

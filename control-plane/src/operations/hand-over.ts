@@ -6,7 +6,7 @@
 import { describeError, HowdahError } from '@howdah/core/errors.ts'
 import type { PatroniAccess, PatroniStatus, TaskAction, TaskResult } from '@howdah/core/protocol.ts'
 import { CANDIDATE_LAG_BYTES_MAX, hostsById, leaderOf, observe } from '../clusters/cluster-view.ts'
-import { findLeader, type Leader, runOnLeader, statement } from '../clusters/leader-sql.ts'
+import { findLeader, type Leader, type Statement, statement } from '../clusters/leader-sql.ts'
 import { findCluster, type GatewayRow, listGateways, listInstances } from '../db/clusters.ts'
 import { readSecrets } from '../db/secrets.ts'
 import { SECRET } from '../hosts/render-input.ts'
@@ -24,22 +24,42 @@ const NEW_LEADER_TIMEOUT_MS = 30_000
 
 export interface HandOverReport {
   from: string
+  /** The same: it was restarted in place. */
   to: string
-  /** Clients that waited when they were let go, over all gateways. */
-  held_clients: number
-  /** The longest that a gateway held its clients. */
+  /** Transactions that waited to begin when they were let go, over all gateways. */
+  held_transactions: number
+  /** The longest that one of them waited. */
   stall_ms: number
-  gateways: { name: string; held_ms: number; clients: number; released_by: string }[]
+  /** No transaction of a pooled endpoint failed for it. False: not known. */
+  none_failed: boolean
+  gateways: {
+    name: string
+    held_ms: number
+    transactions: number
+    released_by: string
+    unbroken: boolean
+  }[]
   /** Gateways that were not asked, or did not answer, and why. */
   left_out: { name: string; reason: string }[]
+  /**
+   * Sessions of the read endpoints that the leader still had; null: whoever knew it died, or it
+   * was restarted in place.
+   */
+  readers_left: number | null
 }
 
+/** What an agent returns of a hold; one of a version before this says less. */
 export interface HoldReport {
   held: boolean
   reason: string
   heldMs: number
   clients: number
+  waitedMsMax: number
   releasedBy: string
+  /**
+   * From the end of the last transaction on nobody was let go before the new leader wrote.
+   */
+  unbroken?: boolean
 }
 
 export interface Candidate {
@@ -103,30 +123,40 @@ function unfitReason(
   return lag > CANDIDATE_LAG_BYTES_MAX ? `lags by ${lag} bytes` : ''
 }
 
+const OLDEST_TRANSACTION = statement(
+  `select pid, usename as role,
+     to_char(xact_start at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') as since
+   from pg_stat_activity
+   where backend_type = 'client backend' and pid <> pg_backend_pid()
+     and xact_start < now() - make_interval(secs => $1)
+   order by xact_start limit 1`,
+  [TRANSACTION_MS_MAX / 1000],
+)
+
 /**
  * Throws `wrong-state` naming the oldest transaction when one is older than a hold can wait for.
  */
-export async function refuseLongTransactions(step: StepContext): Promise<void> {
-  const rows = await runOnLeader<{ pid: number; role: string; since: string }>(step, 'postgres', [
-    statement(
-      `select pid, usename as role,
-         to_char(xact_start at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') as since
-       from pg_stat_activity
-       where backend_type = 'client backend' and pid <> pg_backend_pid()
-         and xact_start < now() - make_interval(secs => $1)
-       order by xact_start limit 1`,
-      [TRANSACTION_MS_MAX / 1000],
-    ),
-  ])
-  const oldest = rows[0]
+export async function refuseLongTransactions(
+  ask: (asked: Statement) => Promise<{ pid: number; role: string; since: string }[]>,
+): Promise<void> {
+  const [oldest] = await ask(OLDEST_TRANSACTION)
   if (oldest === undefined) return
   const said = `a transaction of ${oldest.role} (pid ${oldest.pid}) runs since ${oldest.since}`
   throw new HowdahError('wrong-state', `${said}: nothing was changed`)
 }
 
+/** Gateways that could not hold their clients now, and why. */
+export async function leftOut({
+  database,
+  clusterId,
+}: Pick<StepContext, 'database' | 'clusterId'>): Promise<HandOverReport['left_out']> {
+  const gateways = await listGateways(database, clusterId)
+  return notHeardOf(gateways, await heardOf({ database }, gateways))
+}
+
 /**
  * The change itself. A step that runs again after a crash finds either the old leader, and does it
- * all again, or another one, and only reports. Any failure lets the clients go first.
+ * all again, or the new one, and only reports. Any failure lets the clients go first.
  */
 export async function handOver(
   step: StepContext,
@@ -134,48 +164,87 @@ export async function handOver(
   to: string,
 ): Promise<HandOverReport> {
   const gateways = await listGateways(step.database, step.clusterId)
-  const heard = new Set((await heardOf(step, gateways)).map(({ id }) => id))
-  const away = gateways.filter(({ id }) => !heard.has(id))
   const leader = await awaitLeader(step)
-  if (leader.instance.name === from) {
-    // Readers that came to the leader while no replica was there would die with its shutdown.
-    await drain(step, from, true)
-    await shortenShutdown(step)
-    try {
+  let readersLeft: number | null = null
+  try {
+    if (leader.instance.name === from) {
+      // Readers that came to the leader while no replica was there would die with its shutdown.
+      readersLeft = await drain(step, from, true)
+      await shortenShutdown(step)
       await switchLeader(step, leader, to, await heardOf(step, gateways))
-    } catch (error) {
-      await releaseGateways(step, gateways)
-      throw error
-    } finally {
-      await drain(step, from, false)
     }
+  } catch (error) {
+    await releaseGateways(step, gateways)
+    throw error
+  } finally {
+    // Also where a run of this step died after the change: gateways would only in two minutes.
+    await drain(step, from, false)
   }
-  const { released, silent } = await releaseGateways(step, gateways)
+  const released = await releaseGateways(step, gateways)
+  if (![from, to].includes(leader.instance.name)) {
+    const said = `${leader.instance.name} leads by now, not ${to}: somebody else changed the leader`
+    throw new HowdahError('wrong-state', said)
+  }
+  return reportHandOver({ from, to, readersLeft }, released)
+}
+
+/** Pure. */
+export function reportHandOver(
+  { from, to, readersLeft }: { from: string; to: string; readersLeft: number | null },
+  { released, silent }: ReturnType<typeof sortReleases>,
+): HandOverReport {
+  // Where nobody else comes to lead, they are let go when it has restarted.
+  const isUnbroken = (report: HoldReport) =>
+    report.unbroken === true || (from === to && report.releasedBy === 'asked')
+  const unbroken = released.every(({ report }) => isUnbroken(report))
   return {
     from,
     to,
-    held_clients: released.reduce((sum, { report }) => sum + report.clients, 0),
-    stall_ms: Math.max(0, ...released.map(({ report }) => report.heldMs)),
+    held_transactions: released.reduce((sum, { report }) => sum + report.clients, 0),
+    stall_ms: Math.max(0, ...released.map(({ report }) => report.waitedMsMax)),
+    none_failed: unbroken && silent.length === 0 && readersLeft === 0,
     gateways: released.map(({ name, report }) => ({
       name,
       held_ms: report.heldMs,
-      clients: report.clients,
+      transactions: report.clients,
       released_by: report.releasedBy,
+      unbroken: isUnbroken(report),
     })),
-    left_out: [
-      ...away.map(({ name }) => ({ name, reason: 'its host is not heard of' })),
-      ...silent,
-    ],
+    left_out: silent,
+    readers_left: readersLeft,
   }
 }
 
-/** For people: who leads, how long clients waited, and which gateways could not hold theirs. */
-export function describeHandOver(
-  report: Pick<HandOverReport, 'to' | 'held_clients' | 'stall_ms' | 'left_out'>,
-): string {
-  const { to, held_clients: clients, stall_ms: stallMs, left_out: leftOut } = report
-  const without = leftOut.map(({ name, reason }) => `; without ${name}: ${reason}`).join('')
-  return `${to} leads; ${clients} clients waited, ${stallMs} ms at most${without}`
+/**
+ * For people: who leads, how long transactions waited, and that none failed, or which ones may
+ * have.
+ */
+export function describeHandOver(report: HandOverReport): string {
+  const { from, to, held_transactions: held, stall_ms: stallMs, readers_left: readers } = report
+  const inPlace = from === to
+  const done = inPlace ? `${to} has restarted` : `${to} leads`
+  const said = `${done}; ${held} transactions were held, ${stallMs} ms at most`
+  if (report.none_failed) return `${said}, and none failed`
+  const doubts = [
+    ...report.gateways.filter(({ unbroken }) => !unbroken).map((gateway) => doubtOf(gateway, to)),
+    ...report.left_out.map(({ name, reason }) => `without ${name}: ${reason}`),
+    ...(inPlace ? ['readers had nobody else to go to'] : []),
+    ...(readers === null && !inPlace ? ['the control plane was away meanwhile'] : []),
+    ...(readers === null || readers === 0 ? [] : [`${readers} readers were left on ${from}`]),
+  ]
+  return `${said}; some may have failed: ${doubts.join('; ')}`
+}
+
+function doubtOf(gateway: HandOverReport['gateways'][number], to: string): string {
+  const { name, held_ms: heldMs, released_by: by } = gateway
+  if (by === 'timeout') return `${name} let its clients go after ${heldMs} ms, before ${to} wrote`
+  if (by === 'asked') return `${name} let its clients go without having seen ${to} write`
+  return `${name} does not say that it held all of them until ${to} wrote`
+}
+
+/** Tells people the sentence, and programs the numbers, as data of the event. */
+export async function sayHandOver(step: StepContext, report: HandOverReport): Promise<void> {
+  await step.say(describeHandOver(report), { hand_over: report })
 }
 
 /** A step that runs again may do so between two leaders. */
@@ -190,20 +259,36 @@ async function awaitLeader(step: StepContext): Promise<Leader> {
 }
 
 /** One whose host is away cannot be asked, and must not keep anybody from a change. */
-async function heardOf(step: StepContext, gateways: readonly GatewayRow[]): Promise<GatewayRow[]> {
-  const hosts = await hostsById(step.database)
+async function heardOf(
+  { database }: Pick<StepContext, 'database'>,
+  gateways: readonly GatewayRow[],
+): Promise<GatewayRow[]> {
+  const hosts = await hostsById(database)
   return gateways.filter(({ host_id }) => hosts.get(host_id)?.online === true)
 }
 
-/** Throws when one of them, but for those that are away, does not hold its clients. */
+function notHeardOf(gateways: readonly GatewayRow[], heard: readonly GatewayRow[]) {
+  const away = gateways.filter(({ id }) => !heard.some((one) => one.id === id))
+  return away.map(({ name }) => ({ name, reason: 'its host is not heard of' }))
+}
+
+/**
+ * Throws when one of them, but for those that are away, does not hold its clients; `then` says what
+ * that means.
+ */
 export async function holdGateways(
   step: StepContext,
   gateways: readonly GatewayRow[],
+  then: string,
 ): Promise<void> {
-  await holdThese(step, await heardOf(step, gateways))
+  await holdThese(step, await heardOf(step, gateways), then)
 }
 
-async function holdThese(step: StepContext, asked: readonly GatewayRow[]): Promise<void> {
+async function holdThese(
+  step: StepContext,
+  asked: readonly GatewayRow[],
+  then: string,
+): Promise<void> {
   // All of them, whatever one says: a hold that comes after its release would not be ended.
   const results = await Promise.allSettled(
     asked.map((gateway) =>
@@ -216,18 +301,22 @@ async function holdThese(step: StepContext, asked: readonly GatewayRow[]): Promi
           gatewayId: gateway.id,
           pauseTimeoutMs: PAUSE_TIMEOUT_MS,
           holdMsMax: HOLD_MS_MAX,
+          operationId: step.operationId,
         },
       }),
     ),
   )
-  throwUnlessHeld(results)
+  throwUnlessHeld(results, then)
 }
 
 /** What a gateway says counts more than that another one said nothing. */
-export function throwUnlessHeld(results: readonly PromiseSettledResult<HoldReport>[]): void {
+export function throwUnlessHeld(
+  results: readonly PromiseSettledResult<HoldReport>[],
+  then: string,
+): void {
   for (const result of results) {
     if (result.status === 'rejected' || result.value.held) continue
-    throw new HowdahError('wrong-state', `${result.value.reason}: nothing was changed`)
+    throw new HowdahError('wrong-state', `${result.value.reason}: ${then}`)
   }
   for (const result of results) if (result.status === 'rejected') throw result.reason
 }
@@ -244,14 +333,19 @@ export async function releaseGateways(step: StepContext, gateways: readonly Gate
         operationId: step.operationId,
         // Until somebody leads, or the hold is over.
         timeoutMs: HOLD_MS_MAX + 3000,
-        action: { kind: 'gateway-release', gatewayId: gateway.id },
+        action: {
+          kind: 'gateway-release',
+          gatewayId: gateway.id,
+          operationId: step.operationId,
+        },
       }),
     ),
   )
-  return sortReleases(
+  const { released, silent } = sortReleases(
     asked.map(({ name }) => name),
     results,
   )
+  return { released, silent: [...notHeardOf(gateways, asked), ...silent] }
 }
 
 /** `results` are those of `names`, in their order. */
@@ -263,21 +357,23 @@ export function sortReleases(
   const silent: { name: string; reason: string }[] = []
   for (const [index, result] of results.entries()) {
     const name = names[index] ?? ''
-    if (result.status === 'fulfilled') released.push({ name, report: result.value })
-    else silent.push({ name, reason: describeError(result.reason) })
+    if (result.status === 'rejected') silent.push({ name, reason: describeError(result.reason) })
+    else if (!result.value.held) silent.push({ name, reason: result.value.reason })
+    else released.push({ name, report: result.value })
   }
   return { released, silent }
 }
 
 /**
  * Readers leave the instance at every gateway that is not away, or may come back to it. Coming back
- * never fails: gateways see to it by themselves, and it must hide no reason.
+ * never fails: gateways see to it by themselves, and it must hide no reason. Returns how many
+ * sessions are left on it.
  */
-export async function drain(step: StepContext, name: string, draining: boolean): Promise<void> {
+export async function drain(step: StepContext, name: string, draining: boolean): Promise<number> {
   const gateways = await heardOf(step, await listGateways(step.database, step.clusterId))
   const results = await Promise.allSettled(
     gateways.map((gateway) =>
-      runTask(step, {
+      runTask<{ sessions: number }>(step, {
         hostId: gateway.host_id,
         operationId: step.operationId,
         timeoutMs: DRAIN_WAIT_MS + 5000,
@@ -294,6 +390,10 @@ export async function drain(step: StepContext, name: string, draining: boolean):
   )
   const failed = results.find((result) => result.status === 'rejected')
   if (draining && failed !== undefined) throw failed.reason
+  return results.reduce(
+    (sum, result) => sum + (result.status === 'fulfilled' ? result.value.sessions : 0),
+    0,
+  )
 }
 
 /** Its Patroni knows of another leader: what we had heard is from before this step began again. */
@@ -325,7 +425,7 @@ async function letPatroniGo(
   to: string,
   gateways: readonly GatewayRow[],
 ): Promise<TaskAction | undefined> {
-  const hold = () => holdThese(step, gateways)
+  const hold = () => holdThese(step, gateways, `${leader.instance.name} stays the leader`)
   const secrets = await readSecrets(step.database, step.sealer, step.clusterId)
   const patroni: PatroniAccess = {
     address: leader.host.address,

@@ -24,6 +24,16 @@ export interface StepPlan {
   name: string
   /** For people, in the present tense: "starts the instances". */
   title: string
+  /** Refused while the cluster is paused. */
+  unlessPaused?: true
+}
+
+/**
+ * A step that would move the leader, or restart it. It may come long after the request that found
+ * the cluster not paused: a scheduled operation begins later, and a failed one is tried again.
+ */
+export function unlessPaused(plan: StepPlan): StepPlan {
+  return { ...plan, unlessPaused: true }
 }
 
 export interface StepContext extends Platform {
@@ -31,8 +41,10 @@ export interface StepContext extends Platform {
   clusterId: string
   /** What takes long without `until` asks this now and then. */
   throwIfCancelled(): Promise<void>
-  /** Tells people how far the step is; the same sentence twice is told once. */
-  say(message: string): Promise<void>
+  /**
+   * Tells people how far the step is, and programs the data; the same sentence twice is told once.
+   */
+  say(message: string, data?: Record<string, unknown>): Promise<void>
   /**
    * Looks until there is something, woken by the topics. Throws `step-timeout` with the last thing
    * said when the deadline passes, and ends at once when the operation is cancelled.

@@ -1,10 +1,18 @@
 // Proves the decisions of recoveries without anything else running.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { HowdahError } from '@howdah/core/errors.ts'
 import type { HostRow } from '../db/hosts.ts'
+import { SPEC } from '../testing/start-database.ts'
 import { lackingRoom } from './first-instance.ts'
-import { laterStanza, refuseTooEarly } from './recover-steps.ts'
-import { refuseForeign, requireRestorable, whatWasTakenBack } from './restore-cluster.ts'
+import type { StepContext } from './operation.ts'
+import { laterStanza, type RecoveryInput, reachOfArchive, refuseTooEarly } from './recover-steps.ts'
+import {
+  refuseForeign,
+  refuseMissing,
+  requireRestorable,
+  whatWasTakenBack,
+} from './restore-cluster.ts'
 
 const report = { lsn: '0/5000000', reachedEnd: true, lastCommitAt: '2026-11-21 10:00:00+00' }
 
@@ -14,10 +22,62 @@ test('a replay that ends before what is archived lacks WAL', () => {
   refuseTooEarly({ ...report, reachedEnd: false }, { minimumLsn: '0/9000000' })
 })
 
+test('a replay that ends in broken WAL says where, in what, and why', () => {
+  const must = { minimumLsn: '0/5000001' }
+  const end = { timeline: 1, lsn: '0/4FFFFD8', error: '' }
+  const thrown = (error: string) => {
+    try {
+      refuseTooEarly({ ...report, end: { ...end, error } }, must)
+    } catch (cause) {
+      return cause as HowdahError
+    }
+    return undefined
+  }
+  assert.equal(thrown('')?.code, 'repository-failed')
+  const away = thrown('ERROR: [042]: unable to get 000000010000000000000005: [HostConnectError]')
+  assert.equal(away?.code, 'repository-failed')
+  const broken = thrown('ERROR: [042]: unable to get 000000010000000000000005: [FormatError]')
+  assert.equal(broken?.code, 'backup-damaged')
+  assert.match(broken?.message ?? '', /ended at 0\/4FFFFD8 in 000000010000000000000004, before/)
+  assert.match(broken?.message ?? '', /unable to get 000000010000000000000005: \[FormatError\]$/)
+  assert.equal(broken?.extra['segment'], '000000010000000000000005')
+  assert.equal(thrown('LOG: invalid magic number')?.extra['segment'], '000000010000000000000004')
+})
+
 test('where the newest WAL is not archived, the end of the archive is no proof of a moment', () => {
   const must = { minimumLsn: '0/4000000', target: true }
   assert.throws(() => refuseTooEarly(report, must), /before that moment: WAL is missing/)
   refuseTooEarly({ ...report, reachedEnd: false }, must)
+})
+
+test('a fork of what is gone must reach its moment unless all of its WAL is there', async () => {
+  const step = { say: async () => undefined } as unknown as StepContext
+  const stanza = { cluster_id: 'clu', repository_id: 'a' }
+  const at = { kind: 'time', value: '2026-11-21 11:00:00+00:00' } as const
+  const mustReach = async (target: RecoveryInput['target'], isWhole?: boolean) => {
+    const archived = { lsn: '0/6000000', at: '2026-11-21T09:00:00Z', isWhole: isWhole ?? false }
+    const input = { stanza, label: 'F', sizeBytes: 1, target, archived }
+    return await reachOfArchive(step, input, null)
+  }
+  const must = await mustReach(at)
+  assert.throws(() => refuseTooEarly(report, must), /before that moment: WAL is missing, or/)
+  refuseTooEarly({ ...report, reachedEnd: false }, must)
+  // An idle cluster commits nothing after its moment: where all was archived, that is its state.
+  refuseTooEarly(report, await mustReach(at, true))
+  refuseTooEarly(report, await mustReach({ kind: 'latest', value: '' }))
+})
+
+test('WAL that turns out to be missing keeps a restore in place from stopping anything', () => {
+  const gaps = [{ timeline: 1, first: 6, last: 6 }]
+  const needs = (first: number, last: number) => ({ label: 'F', reads: { first, last } })
+  assert.throws(() => refuseMissing(needs(5, 9), gaps), {
+    code: 'outside-window',
+    message: 'WAL is missing after backup F, and nobody has it: 000000010000000000000006',
+  })
+  refuseMissing(needs(3, 5), gaps)
+  refuseMissing(needs(7, 9), gaps)
+  // Of an operation that an earlier version began.
+  refuseMissing({ label: 'F' }, gaps)
 })
 
 test('only whoever has the undo may touch the data', () => {
@@ -26,10 +86,13 @@ test('only whoever has the undo may touch the data', () => {
   assert.throws(() => refuseForeign({ operation_id: 'op_2' }, 'op_1'), { code: 'wrong-state' })
 })
 
-test('a cluster that is deleted or busy is not restored, one that is broken is', () => {
-  requireRestorable({ name: 'demo', state: 'failed' })
-  requireRestorable({ name: 'demo', state: 'available' })
-  assert.throws(() => requireRestorable({ name: 'demo', state: 'deleted' }), /demo is deleted/)
+test('a cluster that is deleted, busy or paused is not restored, one that is broken is', () => {
+  const demo = { name: 'demo', spec: SPEC }
+  requireRestorable({ ...demo, state: 'failed' })
+  requireRestorable({ ...demo, state: 'available' })
+  assert.throws(() => requireRestorable({ ...demo, state: 'deleted' }), /demo is deleted/)
+  const paused = { ...demo, spec: { ...SPEC, maintenance: true }, state: 'available' } as const
+  assert.throws(() => requireRestorable(paused), /cluster demo is paused/)
   assert.throws(() => requireRestorable(undefined), { code: 'not-found' })
 })
 

@@ -4,6 +4,7 @@
 import { describeError, HowdahError } from '@howdah/core/errors.ts'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 import type { DataMeasure, RecoveryReport, TaskAction, TaskResult } from '@howdah/core/protocol.ts'
+import type { Stretch } from '@howdah/core/recovery-gaps.ts'
 import {
   type ArchivedEnd,
   archivedFloor,
@@ -11,11 +12,11 @@ import {
   type RecoveryTarget,
 } from '@howdah/core/recovery-plan.ts'
 import { PLATFORM_ROLES } from '@howdah/core/render/model.ts'
-import { parseLsn } from '@howdah/core/wal.ts'
+import { formatSegmentName, parseLsn, segmentOf, type WalRange } from '@howdah/core/wal.ts'
 import { NOTHING_SEEN, parseStatus } from '../backups/archive-status.ts'
-import { recoveryFailure } from '../backups/recovery-verdict.ts'
+import { isWalBroken, recoveryFailure } from '../backups/recovery-verdict.ts'
 import { lookAndRepair } from '../backups/repair-archive.ts'
-import { accessOn, loadStanza, placeOn } from '../backups/repository-access.ts'
+import { accessOn, askRepository, loadStanza, placeOn } from '../backups/repository-access.ts'
 import { findLeader, runOnLeader, type Statement, statement } from '../clusters/leader-sql.ts'
 import { listBackups } from '../db/backups.ts'
 import { findCluster } from '../db/clusters.ts'
@@ -43,7 +44,11 @@ export interface RecoveryInput {
   target: RecoveryTarget
   /** How far the archive went when it was last looked at; drills ask for no moment. */
   archived?: ArchivedEnd
+  /** The WAL that it reads, as far as that was known. */
+  reads?: Stretch | undefined
 }
+
+type WhereListed = Pick<RecoveryInput, 'stanza' | 'label' | 'target'>
 
 /** What a replay must reach, so that nothing is missing. */
 export interface MustReach {
@@ -51,6 +56,11 @@ export interface MustReach {
   minimumLsn: string | null
   /** The target itself: that the archive ends before it proves nothing. */
   target?: boolean
+}
+
+/** With what the archive lacks on the way there. */
+export interface ArchiveReach extends MustReach {
+  gaps: readonly WalRange[]
 }
 
 export interface RecoveryPlaceOnHost {
@@ -70,14 +80,18 @@ async function accessAt(step: StepContext, input: RecoveryInput, at: RecoveryPla
 async function replayAccessAt(step: StepContext, input: RecoveryInput, at: RecoveryPlaceOnHost) {
   const { database, sealer } = step
   const repository = await loadStanza(database, sealer, input.stanza)
+  const later = await findLater(step, input)
+  const place = placeOn(at.host, at.name, at.port)
+  if (later === undefined) return accessOn(repository, place)
+  return accessOn({ ...repository, second: await loadStanza(database, sealer, later) }, place)
+}
+
+async function findLater({ database }: StepContext, input: WhereListed) {
   const stanzas = await findStanzas(database, input.stanza.cluster_id)
   const filled = (await listBackups(database, input.stanza.cluster_id)).map(
     ({ repository_id }) => repository_id,
   )
-  const later = laterStanza(stanzas, filled, input)
-  const place = placeOn(at.host, at.name, at.port)
-  if (later === undefined) return accessOn(repository, place)
-  return accessOn({ ...repository, second: await loadStanza(database, sealer, later) }, place)
+  return laterStanza(stanzas, filled, input)
 }
 
 /**
@@ -103,6 +117,30 @@ export function laterStanza<
     .filter((row) => filled.includes(row.repository_id))
     .sort((a, b) => a.created_at.getTime() - b.created_at.getTime())
   return later.find((row) => endMs < Number.POSITIVE_INFINITY && covers(row)) ?? later.at(-1)
+}
+
+/**
+ * Asks the repositories that the recovery will read, from there. Throws `repository-failed` where
+ * one does not answer, or lacks the backup: a row is only what was there when somebody last looked.
+ */
+export async function requireListed(
+  step: StepContext,
+  input: WhereListed,
+  at: Pick<RecoveryPlaceOnHost, 'host' | 'name' | 'port'>,
+): Promise<void> {
+  const whence = { host: at.host, instance: { id: at.name, postgres_port: at.port } }
+  const ask = async (stanza: RecoveryInput['stanza']) => {
+    const repository = await loadStanza(step.database, step.sealer, stanza)
+    return askRepository(step, repository, whence, step.operationId, 'probe')
+  }
+  const { backups } = await ask(input.stanza)
+  if (!backups.some(({ label }) => label === input.label)) {
+    throw new HowdahError('repository-failed', `${input.label} is not in its repository any more`)
+  }
+  const later = await findLater(step, input)
+  if (later === undefined || (await ask(later)).isThere) return
+  const said = `the WAL after ${input.label} is not in its repository any more`
+  throw new HowdahError('repository-failed', said)
 }
 
 const directoryOf = (at: RecoveryPlaceOnHost) => `${HOST_LAYOUT.data}/${at.name}/pgdata`
@@ -207,23 +245,39 @@ async function recoverAction(step: StepContext, input: RecoveryInput, at: Recove
 
 /**
  * Replay ends where WAL is missing just as it ends where there is no more: only what was known to
- * be archived tells one from the other.
+ * be archived tells one from the other. `backup-damaged` names the segment in `extra` where the log
+ * shows that WAL is what is wrong, and not the way to it.
  */
 export function refuseTooEarly(
-  report: Pick<RecoveryReport, 'lsn' | 'reachedEnd' | 'lastCommitAt'>,
+  report: Pick<RecoveryReport, 'lsn' | 'reachedEnd' | 'lastCommitAt' | 'end'>,
   must: MustReach,
 ): void {
   if (!report.reachedEnd) return
   const minimum = parseLsn(must.minimumLsn ?? '')
   const reached = parseLsn(report.lsn)
   if (minimum !== undefined && reached !== undefined && reached < minimum) {
-    const said = `replay ended at ${report.lsn}, before ${must.minimumLsn}: WAL is missing`
-    throw new HowdahError('repository-failed', said)
+    throw tooEarly(report, `before ${must.minimumLsn}: WAL is missing`)
   }
   if (must.target !== true) return
   const last = report.lastCommitAt === null ? '' : `, with the commit of ${report.lastCommitAt}`
-  const said = `the archive ends at ${report.lsn}${last}, before that moment: WAL is missing`
+  const said =
+    `the archive ends at ${report.lsn}${last}, before that moment: ` +
+    'WAL is missing, or nothing was committed after'
   throw new HowdahError('repository-failed', said)
+}
+
+function tooEarly({ lsn, end }: Pick<RecoveryReport, 'lsn' | 'end'>, what: string): HowdahError {
+  if (end === undefined) {
+    return new HowdahError('repository-failed', `replay ended at ${lsn}, ${what}`)
+  }
+  const number = segmentOf(parseLsn(end.lsn) ?? 0n)
+  const last = formatSegmentName({ timeline: end.timeline, number })
+  const why = end.error === '' ? '' : `: ${end.error}`
+  const said = `replay ended at ${end.lsn} in ${last}, ${what}${why}`
+  if (!isWalBroken(end.error)) return new HowdahError('repository-failed', said)
+  // A record may begin in the segment before the one that could not be fetched.
+  const segment = /unable to get (?:WAL file ')?([0-9A-F]{24})/.exec(end.error)?.[1] ?? last
+  return new HowdahError('backup-damaged', said, { extra: { segment } })
 }
 
 /** What PostgreSQL logged before it gave up. */
@@ -246,14 +300,20 @@ export async function reachOfArchive(
   step: StepContext,
   { target, archived = NOTHING_ARCHIVED }: RecoveryInput,
   sourceId: string | null,
-): Promise<MustReach> {
+): Promise<ArchiveReach> {
   const minimumLsn = archivedFloor(archived)
   if (sourceId === null) {
-    await step.say('the source is gone: what it archived is there')
-    return { minimumLsn }
+    const isUnsure = target.kind === 'time' && archived.isWhole !== true
+    await step.say(
+      isUnsure
+        ? 'the source is gone, and nobody saw that it had archived all it wrote: WAL must go on ' +
+            'beyond that moment'
+        : 'the source is gone: what it archived is there',
+    )
+    return { minimumLsn, target: isUnsure, gaps: [] }
   }
   try {
-    return { minimumLsn: await archivePresent(step, sourceId) }
+    return await archivePresent(step, sourceId)
   } catch (error) {
     const leads = (await findLeader(step, sourceId)) !== undefined
     const why = describeError(error)
@@ -264,15 +324,19 @@ export async function reachOfArchive(
       throw new HowdahError('outside-window', said, { cause: error })
     }
     await step.say(`goes on with what is archived: ${why}`)
-    return { minimumLsn, target: leads && target.kind === 'time' }
+    return { minimumLsn, target: leads && target.kind === 'time', gaps: [] }
   }
 }
 
 /**
  * Has the WAL that the source wrote up to now archived, so that it can be replayed. Throws where
- * that is not done within a minute. Returns the LSN that a replay to the end must reach.
+ * that is not done within a minute. Returns the LSN that a replay to the end must reach, and what
+ * is missing before it.
  */
-export async function archivePresent(step: StepContext, sourceId: string): Promise<string> {
+export async function archivePresent(
+  step: StepContext,
+  sourceId: string,
+): Promise<ArchiveReach & { minimumLsn: string }> {
   const source = { ...step, clusterId: sourceId }
   const [row] = await runOnLeader<{ lsn: string; segment: string }>(source, 'postgres', [
     // Something committed after any target in the past: only then it is known to be reached.
@@ -289,29 +353,28 @@ export async function archivePresent(step: StepContext, sourceId: string): Promi
     await step.say(`waits for ${segment} to be archived; the last one is ${archiver?.last ?? '-'}`)
     return (archiver?.last ?? '') >= segment ? true : undefined
   })
-  await closeGaps(step, sourceId)
-  return row?.lsn ?? '0/0'
+  return { minimumLsn: row?.lsn ?? '0/0', gaps: await closeGaps(step, sourceId) }
 }
 
 /**
  * What a leader that went had not archived, the one after it counts as archived, and a replay would
- * end there until somebody looks. What cannot be closed is no reason to stop: a replay that needs
- * it says so.
+ * end there until somebody looks. Returns what cannot be closed: who needs it must know it, and a
+ * replay says so.
  */
-async function closeGaps(step: StepContext, sourceId: string): Promise<void> {
+async function closeGaps(step: StepContext, sourceId: string): Promise<readonly WalRange[]> {
   const cluster = await findCluster(step.database, sourceId)
   const stanza = await activeStanza(step.database, sourceId)
-  if (cluster === undefined || stanza === undefined) return
+  if (cluster === undefined || stanza === undefined) return []
   const before = parseStatus(stanza.status) ?? NOTHING_SEEN
   const giveUpMs = Date.now() + CLOSE_GAPS_MS
-  await step.until([], ARCHIVED_TIMEOUT_MS, async () => {
+  return await step.until([], ARCHIVED_TIMEOUT_MS, async () => {
     const { gaps, error } = await lookAndRepair(step, cluster, stanza, before).catch(
       (cause: unknown) => ({ gaps: [], error: describeError(cause) }),
     )
-    if (gaps.length === 0 && error === '') return true
+    if (gaps.length === 0 && error === '') return gaps
     const said = `the archive has ${gaps.length} gaps that nobody could close yet`
     await step.say(error === '' ? said : `cannot look for gaps in the archive: ${error}`)
     // Somebody else may be at it, or who has the WAL comes back.
-    return Date.now() > giveUpMs ? true : undefined
+    return Date.now() > giveUpMs ? gaps : undefined
   })
 }

@@ -4,9 +4,11 @@
 import { describeError, HowdahError } from '@howdah/core/errors.ts'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 import type { DataMeasure, RecoveryReport, TaskAction } from '@howdah/core/protocol.ts'
+import { gapWithin } from '@howdah/core/recovery-gaps.ts'
 import { planSetAside, timelinesOf } from '@howdah/core/set-aside.ts'
+import { describeRange, type WalRange } from '@howdah/core/wal.ts'
 import { archiveInventory } from '../backups/archive-inventory.ts'
-import { hostsById, leaderOf, refuseAway } from '../clusters/cluster-view.ts'
+import { hostsById, leaderOf, refuseAway, refuseInMaintenance } from '../clusters/cluster-view.ts'
 import type { Queryable } from '../database.ts'
 import {
   type ClusterRow,
@@ -69,7 +71,7 @@ export const restoreCluster: OperationDefinition<RestoreInput> = {
     const must = await step('archive-present', unharmed(archiveIfActive(input)))
     const first = await step(
       'choose',
-      unharmed((context) => chooseWithRoom(context, input.sizeBytes)),
+      unharmed((context) => chooseWithRoom(context, input)),
     )
     await step('stop', unharmed(rememberAndStop))
     await step('set-aside', own(setAside))
@@ -116,12 +118,15 @@ export async function setRestoreState(
   )
 }
 
+/** Before it begins, and when it is tried again: in a pause nobody would lead in the end. */
 export function requireRestorable(
-  cluster: Pick<ClusterRow, 'name' | 'state'> | undefined,
+  cluster: Pick<ClusterRow, 'name' | 'state' | 'spec'> | undefined,
 ): asserts cluster {
   if (cluster === undefined) throw new HowdahError('not-found', 'the cluster is gone')
-  if (RESTORABLE.includes(cluster.state)) return
-  throw new HowdahError('wrong-state', `cluster ${cluster.name} is ${cluster.state}`)
+  if (!RESTORABLE.includes(cluster.state)) {
+    throw new HowdahError('wrong-state', `cluster ${cluster.name} is ${cluster.state}`)
+  }
+  refuseInMaintenance(cluster)
 }
 
 /** What may fail while the cluster serves, or could serve again: then it does. */
@@ -167,8 +172,21 @@ function archiveIfActive(input: RestoreInput) {
     await refuseAwayNow(step)
     const rows = await listInstances(step.database, step.clusterId)
     const isActive = rows.some(({ active }) => active)
-    return await reachOfArchive(step, input, isActive ? step.clusterId : null)
+    const { gaps, ...must } = await reachOfArchive(step, input, isActive ? step.clusterId : null)
+    refuseMissing(input, gaps)
+    return must
   }
+}
+
+/** What was not missing when it was planned, and is now. */
+export function refuseMissing(
+  { label, reads }: Pick<RestoreInput, 'label' | 'reads'>,
+  gaps: readonly WalRange[],
+): void {
+  const gap = gapWithin(gaps, reads)
+  if (gap === undefined) return
+  const said = `WAL is missing after backup ${label}, and nobody has it: ${describeRange(gap)}`
+  throw new HowdahError('outside-window', said)
 }
 
 /** A host that is away can be neither stopped nor given the data. */
@@ -181,9 +199,9 @@ async function refuseAwayNow({ database, clusterId }: StepContext): Promise<void
 }
 
 /** What an earlier restore has made is removed before: its room is free then. */
-async function chooseWithRoom(step: StepContext, sizeBytes: number): Promise<string> {
+async function chooseWithRoom(step: StepContext, input: RestoreInput): Promise<string> {
   const undo = await findUndo(step.database, step.clusterId)
-  return await chooseFirst(step, undo === undefined ? sizeBytes : 0)
+  return await chooseFirst(step, input, undo === undefined ? input.sizeBytes : 0)
 }
 
 /** Where the data goes, who led, and what the archive holds: an undo forgets what came after. */

@@ -3,16 +3,16 @@
 // it took is the time to recover that can be counted on.
 import type { RestoreDrillReport } from '@howdah/core/contract/drills.ts'
 import { HowdahError } from '@howdah/core/errors.ts'
+import { refuseLeft } from '@howdah/core/recovery-gaps.ts'
 import { planRecovery } from '@howdah/core/recovery-plan.ts'
 import { isOnHistory, parseStatus } from '../backups/archive-status.ts'
-import { askRepository, loadStanza } from '../backups/repository-access.ts'
 import { hostsById } from '../clusters/cluster-view.ts'
 import { runOnLeader, type Statement, statement } from '../clusters/leader-sql.ts'
 import { findBackup, listBackups, markDamaged, markProven, runSoon } from '../db/backups.ts'
 import { findCluster } from '../db/clusters.ts'
 import { ensureDrill, storeReport } from '../db/drills.ts'
 import { addEvent } from '../db/events.ts'
-import { activeStanza } from '../db/repositories.ts'
+import { activeStanza, askForStanzaCheck } from '../db/repositories.ts'
 import { cleanUp, copyName, reserveCopy } from './drill-copy.ts'
 import { endTasks } from './end-tasks.ts'
 import type { OperationDefinition, StepContext } from './operation.ts'
@@ -22,6 +22,7 @@ import {
   type RecoveryInput,
   type RecoveryPlaceOnHost,
   replay,
+  requireListed,
 } from './recover-steps.ts'
 
 const FULL_SOON_SECONDS = 600
@@ -38,6 +39,9 @@ interface Ledger {
   digest: string
 }
 
+const LEDGER_TABLE = `create table if not exists howdah.restore_ledger (
+    id bigint generated always as identity primary key, run text not null unique,
+    at timestamptz not null default now())`
 const LEDGER = `select count(*)::integer as rows,
     coalesce(md5(string_agg(id || ' ' || run, ',' order by id)), '') as digest
   from howdah.restore_ledger where run <> ''`
@@ -78,6 +82,7 @@ export const restoreDrill: OperationDefinition<{ backup?: string }> = {
         size_bytes: plan.sizeBytes,
         ledger_rows: ledger.rows,
         problem: replayed.value?.problem ?? replayed.error,
+        ...(replayed.brokenSegment === undefined ? {} : { broken_segment: replayed.brokenSegment }),
         took_ms: Date.now() - startedMs,
         operation_id: operationId,
       }),
@@ -99,11 +104,14 @@ async function timed<T>(body: () => Promise<T>) {
   const startedMs = Date.now()
   try {
     const value = await body()
-    return { ms: Date.now() - startedMs, error: '', isBroken: false, value: value ?? undefined }
+    const ms = Date.now() - startedMs
+    return { ms, error: '', isBroken: false, brokenSegment: undefined, value: value ?? undefined }
   } catch (error) {
     if (!(error instanceof HowdahError)) throw error
     const isBroken = error.code === 'backup-damaged'
-    return { ms: Date.now() - startedMs, error: error.message, isBroken, value: undefined }
+    const ms = Date.now() - startedMs
+    const brokenSegment = error.extra['segment']
+    return { ms, error: error.message, isBroken, brokenSegment, value: undefined }
   }
 }
 
@@ -114,15 +122,13 @@ async function writeLedger(step: StepContext): Promise<Ledger> {
     operationId: step.operationId,
   })
   const rows = await runOnLeader<Omit<Ledger, 'minimumLsn'>>(step, 'postgres', [
-    statement(`create table if not exists howdah.restore_ledger (
-      id bigint generated always as identity primary key, run text not null unique,
-      at timestamptz not null default now())`),
+    statement(LEDGER_TABLE),
     statement('insert into howdah.restore_ledger (run) values ($1) on conflict (run) do nothing', [
       step.operationId,
     ]),
     statement(LEDGER),
   ])
-  const minimumLsn = await archivePresent(step, step.clusterId)
+  const { minimumLsn } = await archivePresent(step, step.clusterId)
   const ledger = rows[0]
   if (ledger === undefined) throw new Error('BUG: a count has one row')
   return { ...ledger, minimumLsn }
@@ -137,11 +143,13 @@ async function choose(step: StepContext, wanted: string | undefined): Promise<Pl
   )
   const named =
     wanted === undefined ? undefined : await findBackup(step.database, step.clusterId, wanted)
-  const { backup } = planRecovery(
+  const recovery = planRecovery(
     named === undefined ? backups : [{ ...named, damage: '' }],
     {},
     { restorePoints: [], nowMs: Date.now() },
   )
+  refuseLeft(recovery, backups)
+  const { backup } = recovery
   const sizeBytes = backup.info.size_bytes
   const copy = await reserveCopy(step, cluster?.spec.postgres_version ?? '', sizeBytes)
   await step.say(`${backup.label} on ${copy.host.name}`)
@@ -167,7 +175,8 @@ async function placeOf(step: StepContext, plan: Plan): Promise<RecoveryPlaceOnHo
 }
 
 async function look(step: StepContext, plan: Plan, expected: Ledger) {
-  const statements: Statement[] = [statement(LEDGER)]
+  // A replay that ended before there was a ledger has none of its lines.
+  const statements: Statement[] = [statement(LEDGER_TABLE), statement(LEDGER)]
   const at = await placeOf(step, plan)
   const { minimumLsn } = expected
   const report = await replay(step, plan, at, { statements, amcheck: true, minimumLsn })
@@ -199,7 +208,14 @@ async function judge(
   if (isUndecided) {
     throw new HowdahError('repository-failed', `nothing is known of ${plan.label}: ${problem}`)
   }
-  await requireListed(step, plan)
+  // A file that is missing is damage only where the rest can be read: a bucket or a disk that is
+  // away has no files at all.
+  await requireListed(step, plan, await placeOf(step, plan))
+  if (report.broken_segment !== undefined) {
+    // A gap like any other from now on: the next look tells it, and has a full backup taken.
+    await askForStanzaCheck(step.database, step.clusterId)
+    throw new HowdahError('backup-damaged', `WAL behind ${plan.label} is broken: ${problem}`)
+  }
   await step.database.transaction(async (tx) => {
     await markDamaged(tx, plan.backupId, problem)
     await addEvent(tx, {
@@ -212,18 +228,4 @@ async function judge(
     await runSoon(tx, step.clusterId, 'full', FULL_SOON_SECONDS)
   })
   throw new HowdahError('backup-damaged', `backup ${plan.label} is not proven: ${problem}`)
-}
-
-/**
- * A file that is missing is damage only where the rest can be read: a bucket or a disk that is away
- * has no files at all.
- */
-async function requireListed(step: StepContext, plan: Plan): Promise<void> {
-  const host = (await hostsById(step.database)).get(plan.hostId)
-  if (host === undefined) throw new HowdahError('no-capacity', 'the host of the drill is gone')
-  const repository = await loadStanza(step.database, step.sealer, plan.stanza)
-  const instance = { id: copyName(step.operationId), postgres_port: plan.port }
-  const { backups } = await askRepository(step, repository, { host, instance }, step.operationId)
-  if (backups.some(({ label }) => label === plan.label)) return
-  throw new HowdahError('repository-failed', `${plan.label} is not in its repository any more`)
 }

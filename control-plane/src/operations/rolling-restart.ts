@@ -10,24 +10,33 @@ import { SECRET } from '../hosts/render-input.ts'
 import { runTask } from './agent-task.ts'
 import { waitReplicas } from './bring-up.ts'
 import {
-  describeHandOver,
   drain,
   handOver,
   holdGateways,
   preflight,
   releaseGateways,
+  reportHandOver,
+  sayHandOver,
 } from './hand-over.ts'
-import type { OperationContext, StepContext, StepPlan } from './operation.ts'
+import {
+  type OperationContext,
+  type StepContext,
+  type StepPlan,
+  unlessPaused,
+} from './operation.ts'
+import { shortenShutdown } from './shorten-shutdown.ts'
 
 const RESTART_TIMEOUT_MS = 120_000
 const START_TIMEOUT_SECONDS = 60
+/** Each further one takes a failover at the very moment. */
+const ATTEMPTS_MAX = 3
 
 export const ROLLING_RESTART_STEPS: readonly StepPlan[] = [
   { name: 'restart-replicas', title: 'restarts the replicas, one after the other' },
   { name: 'hand-over', title: 'holds the clients and changes the leader' },
   { name: 'restart-former-leader', title: 'restarts the former leader' },
   { name: 'check-limits', title: 'looks whether anything still waits for a restart' },
-]
+].map(unlessPaused)
 
 /** Which instances: all, those that wait for a restart, or one. */
 export type RestartScope = { kind: 'all' } | { kind: 'pending' } | { kind: 'one'; name: string }
@@ -103,7 +112,7 @@ async function handOverIfLeading(step: StepContext, name: string): Promise<void>
   if ((await askReign(step)).leader !== name) return
   await waitAll(step)
   const { candidate } = await preflight(step, undefined)
-  await step.say(describeHandOver(await handOver(step, name, candidate.name)))
+  await sayHandOver(step, await handOver(step, name, candidate.name))
 }
 
 /** Those on hosts that are away, too: with fewer, each restart is one more that is missing. */
@@ -111,32 +120,49 @@ async function waitAll(step: StepContext): Promise<void> {
   await waitReplicas(step, undefined, { withoutAway: false })
 }
 
-/** Drained at every gateway first; put back by the gateways themselves if this dies half-way. */
+/**
+ * Drained at every gateway first; put back by the gateways themselves if this dies half-way. A
+ * failover may have it lead before it restarts: then it is told so, and hands over first.
+ */
 async function restartReplica(step: StepContext, name: string): Promise<void> {
-  await waitAll(step)
-  await handOverIfLeading(step, name)
-  await step.say(`restarts ${name}`)
-  await drain(step, name, true)
-  try {
-    await restartInstance(step, name)
+  for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt += 1) {
     await waitAll(step)
-  } finally {
-    await drain(step, name, false)
+    await handOverIfLeading(step, name)
+    await step.say(`restarts ${name}`)
+    await drain(step, name, true)
+    try {
+      if ((await restartInstance(step, name, { role: 'replica' })) === 'restarted') {
+        return await waitAll(step)
+      }
+    } finally {
+      await drain(step, name, false)
+    }
   }
+  throw new HowdahError('wrong-state', `${name} was no replica whenever it was to restart`)
 }
 
 /** A cluster of one: its clients wait for as long as the restart takes. */
 async function restartAlone(step: StepContext, name: string): Promise<void> {
   const gateways = await listGateways(step.database, step.clusterId)
+  await shortenShutdown(step)
+  await step.say(`restarts ${name}`)
   try {
-    await holdGateways(step, gateways)
-    await restartInstance(step, name)
-  } finally {
+    await holdGateways(step, gateways, `${name} was not restarted`)
+    await restartInstance(step, name, {})
+  } catch (error) {
     await releaseGateways(step, gateways)
+    throw error
   }
+  const released = await releaseGateways(step, gateways)
+  // Readers have nobody else to go to, and are not held.
+  await sayHandOver(step, reportHandOver({ from: name, to: name, readersLeft: null }, released))
 }
 
-async function restartInstance(step: StepContext, name: string): Promise<void> {
+async function restartInstance(
+  step: StepContext,
+  name: string,
+  condition: { role?: 'replica' },
+): Promise<RestartEnd> {
   const instance = (await instancesOf(step)).find((row) => row.name === name)
   const hosts = await hostsById(step.database)
   const host = instance === undefined ? undefined : hosts.get(instance.host_id)
@@ -158,10 +184,21 @@ async function restartInstance(step: StepContext, name: string): Promise<void> {
       method: 'POST',
       path: '/restart',
       // Without one Patroni answers for a leader at once that it is "still in progress".
-      body: { timeout: START_TIMEOUT_SECONDS },
+      body: { timeout: START_TIMEOUT_SECONDS, ...condition },
     },
   })
-  if (result.status !== 200) {
-    throw new HowdahError('agent-refused', `Patroni of ${name} answered ${result.status}`)
-  }
+  return endOfRestart(name, result)
+}
+
+type RestartEnd = 'restarted' | 'unmet'
+
+/** `unmet`: it is not what the condition says, and nothing was done. Throws where it failed. */
+export function endOfRestart(
+  name: string,
+  { status, body }: { status: number; body: unknown },
+): RestartEnd {
+  if (status === 200) return 'restarted'
+  const text = JSON.stringify(body)
+  if (status === 503 && /conditions are not satisfied/i.test(text)) return 'unmet'
+  throw new HowdahError('agent-refused', `Patroni of ${name} answered ${status}: ${text}`)
 }

@@ -21,8 +21,8 @@ import { touchHosts } from '../db/hosts.ts'
 import { deleteSecrets } from '../db/secrets.ts'
 import { runTask } from './agent-task.ts'
 import { waitReplicas } from './bring-up.ts'
-import { describeHandOver, drain, handOver, preflight } from './hand-over.ts'
-import type { OperationDefinition, StepContext } from './operation.ts'
+import { drain, handOver, preflight, sayHandOver } from './hand-over.ts'
+import { type OperationDefinition, type StepContext, unlessPaused } from './operation.ts'
 import { issueSecrets, place } from './place.ts'
 import { seedReplicas } from './seed-replica.ts'
 
@@ -45,7 +45,7 @@ export const scaleCluster: OperationDefinition<ScaleInput> = {
     { name: 'wait-replicas', title: 'waits until every replica that stays streams' },
     { name: 'hand-over', title: 'has the leader hand over if it leaves' },
     { name: 'remove-instances', title: 'stops and removes the instances that leave' },
-  ],
+  ].map(unlessPaused),
   async run({ step, input }) {
     await step('place', (context) => place(context, input.remove))
     await step('issue-secrets', issueSecrets)
@@ -86,7 +86,7 @@ async function handOverIfLeaving(step: StepContext, leaving: readonly string[]):
   const { leader } = await askReign(step)
   if (!leaving.includes(leader)) return
   const candidate = await chooseStaying(step, leaving)
-  await step.say(describeHandOver(await handOver(step, leader, candidate)))
+  await sayHandOver(step, await handOver(step, leader, candidate))
   await waitReplicas(step, undefined, { leaving })
 }
 

@@ -1,14 +1,9 @@
 // Changes the leader on purpose, without a failed transaction: clients of the pooled endpoint wait
 // meanwhile.
+import { runOnLeader } from '../clusters/leader-sql.ts'
 import { waitReplicas } from './bring-up.ts'
-import {
-  describeHandOver,
-  handOver,
-  mayPass,
-  preflight,
-  refuseLongTransactions,
-} from './hand-over.ts'
-import type { OperationDefinition, StepContext } from './operation.ts'
+import { handOver, mayPass, preflight, refuseLongTransactions, sayHandOver } from './hand-over.ts'
+import { type OperationDefinition, type StepContext, unlessPaused } from './operation.ts'
 
 /** Each look is a question to the leader. */
 const LOOK_MS = 2000
@@ -22,8 +17,8 @@ interface SwitchoverInput {
 export const switchover: OperationDefinition<SwitchoverInput> = {
   kind: 'switchover',
   steps: [
-    { name: 'preflight', title: 'checks that a replica can take over' },
-    { name: 'hand-over', title: 'holds the clients and changes the leader' },
+    unlessPaused({ name: 'preflight', title: 'checks that a replica can take over' }),
+    unlessPaused({ name: 'hand-over', title: 'holds the clients and changes the leader' }),
     { name: 'wait-replicas', title: 'waits until the others follow' },
   ],
   async run({ step, input }) {
@@ -34,7 +29,7 @@ export const switchover: OperationDefinition<SwitchoverInput> = {
     })
     await step('hand-over', async (context) => {
       const report = await handOver(context, plan.from, plan.to)
-      await context.say(describeHandOver(report))
+      await sayHandOver(context, report)
       return report
     })
     await step('wait-replicas', (context) =>
@@ -49,7 +44,7 @@ export const switchover: OperationDefinition<SwitchoverInput> = {
 async function waitForWay(step: StepContext, { to, until }: SwitchoverInput) {
   const look = async () => {
     const { leader, candidate } = await preflight(step, to ?? undefined)
-    await refuseLongTransactions(step)
+    await refuseLongTransactions((asked) => runOnLeader(step, 'postgres', [asked]))
     return { from: leader.instance.name, to: candidate.name }
   }
   if (until === undefined || until === null) return look()

@@ -4,6 +4,7 @@
 import { describeError, HowdahError } from '@howdah/core/errors.ts'
 import { HOST_LAYOUT } from '@howdah/core/host-spec.ts'
 import { dcsPrefix } from '@howdah/core/render/model.ts'
+import { lookLast } from '../backups/look-last.ts'
 import { removeStanza } from '../backups/remove-stanza.ts'
 import { hostsById } from '../clusters/cluster-view.ts'
 import {
@@ -48,7 +49,10 @@ export async function tearDown<Input>(
   { purge, keepBackups = false }: { purge: boolean; keepBackups?: boolean },
 ): Promise<void> {
   await step('stop-gateways', (context) => stopAll(context, 'gateway'))
-  await step('stop-instances', (context) => stopAll(context, 'instance'))
+  await step('stop-instances', async (context) => {
+    if (!purge || keepBackups) await lookLast(context)
+    await stopAll(context, 'instance')
+  })
   await step('clear-dcs', clearDcs)
   await step('release-ports', ({ database, clusterId }) =>
     database.transaction((tx) => releasePorts(tx, clusterId)),

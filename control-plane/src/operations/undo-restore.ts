@@ -5,12 +5,14 @@ import { describeError, HowdahError } from '@howdah/core/errors.ts'
 import { generatePassword } from '@howdah/core/scram.ts'
 import { newTimelines, planPutBack, timelinePaths } from '@howdah/core/set-aside.ts'
 import { archiveIdOf } from '@howdah/core/wal.ts'
-import { archivePlace, listArchiveAt } from '../backups/archive-inventory.ts'
+import { type ArchivePlace, archivePlace, listArchiveAt } from '../backups/archive-inventory.ts'
 import { askRepository, runRepositoryTask } from '../backups/repository-access.ts'
 import { hostsById } from '../clusters/cluster-view.ts'
+import type { Queryable } from '../database.ts'
 import { listBackups, markDamaged, runSoon, syncBackups } from '../db/backups.ts'
 import { findCluster, listInstances } from '../db/clusters.ts'
 import { addEvent } from '../db/events.ts'
+import { findRepository, findStanzas, type StanzaRow } from '../db/repositories.ts'
 import { deleteTakenBack, deleteUndo, findUndo, type UndoRow } from '../db/restore-undo.ts'
 import { deleteSecret, ensureSecret } from '../db/secrets.ts'
 import { BRING_UP_STEPS, bringUp } from './bring-up.ts'
@@ -103,34 +105,60 @@ async function putBack(step: StepContext): Promise<string | null> {
   return leaderId
 }
 
-/** A repository that does not answer must not keep the data from coming back. */
+/**
+ * A repository that does not answer must not keep the data from coming back. One that the cluster
+ * has left since is asked, too: a replay from there finds its histories first, and would follow
+ * what was undone.
+ */
 async function forgetIfReached(step: StepContext): Promise<void> {
-  try {
-    await forget(step)
-  } catch (error) {
-    if (!(error instanceof HowdahError) || error.code === 'wrong-state') throw error
-    const message = `the repository was not cleaned, archiving may stop: ${error.message}`
-    const { clusterId, operationId } = step
-    await addEvent(step.database, {
-      kind: 'archive.not-forgotten',
-      message,
-      clusterId,
-      operationId,
-    })
-    await step.say(message)
+  const undo = await requireUndo(step)
+  if (undo.timelines === null) await step.say('nobody knows what was there before: all stays')
+  const stanzas = await findStanzas(step.database, step.clusterId)
+  for (const stanza of stanzas.filter((each) => isWrittenSince(each, undo))) {
+    try {
+      await forget(step, undo, await archivePlace(step, stanza))
+    } catch (error) {
+      if (!(error instanceof HowdahError) || error.code === 'wrong-state') throw error
+      await tellNotForgotten(step, stanza, error)
+    }
   }
 }
 
-async function forget(step: StepContext): Promise<void> {
-  const undo = await requireUndo(step)
+/** Whether anything that the undo takes back may have gone there, and may still be read there. */
+export function isWrittenSince(
+  stanza: Pick<StanzaRow, 'retired_at' | 'expires_at'>,
+  undo: Pick<UndoRow, 'created_at'>,
+  nowMs = Date.now(),
+): boolean {
+  if (stanza.expires_at !== null && stanza.expires_at.getTime() <= nowMs) return false
+  return stanza.retired_at === null || stanza.retired_at > undo.created_at
+}
+
+async function tellNotForgotten(
+  { database, clusterId, operationId, say }: StepContext,
+  stanza: StanzaRow,
+  error: HowdahError,
+): Promise<void> {
+  const name = (await findRepository(database, stanza.repository_id))?.name
+  const then =
+    stanza.retired_at === null
+      ? 'archiving may stop'
+      : 'a fork that begins with a backup there may follow what was undone'
+  const message = `the repository ${name} was not cleaned, ${then}: ${error.message}`
+  await addEvent(database, { kind: 'archive.not-forgotten', message, clusterId, operationId })
+  await say(message)
+}
+
+async function forget(step: StepContext, undo: UndoRow, place: ArchivePlace): Promise<void> {
   const { database, clusterId } = step
-  const place = await archivePlace(step)
-  if (place === undefined) return
   const inventory = await listArchiveAt(step, place)
   const timelines = newTimelines(inventory, undo.timelines)
-  if (undo.timelines === null) await step.say('nobody knows what was there before: all stays')
   if (timelines.length === 0) return
-  const isNew = (backup: { info: { timeline: number } }) => timelines.includes(backup.info.timeline)
+  const listNew = async (db: Queryable) =>
+    (await listBackups(db, clusterId)).filter(
+      ({ repository_id, info }) =>
+        repository_id === place.stanza.repository_id && timelines.includes(info.timeline),
+    )
   const run = (command: 'expire' | 'repo-rm', options: string[], operands: string[]) =>
     runRepositoryTask(step, place.host.id, FORGET_TIMEOUT_MS, step.operationId, {
       kind: 'pgbackrest',
@@ -139,7 +167,7 @@ async function forget(step: StepContext): Promise<void> {
       options,
       operands,
     })
-  for (const backup of (await listBackups(database, clusterId)).filter(isNew)) {
+  for (const backup of await listNew(database)) {
     // The last full one stays until there is another: it is marked below, and nobody takes it.
     await run('expire', [`--set=${backup.label}`], []).catch(async (error) => {
       await step.say(describeError(error))
@@ -153,9 +181,7 @@ async function forget(step: StepContext): Promise<void> {
   const answer = await askRepository(step, place.repository, place, step.operationId)
   await database.transaction(async (tx) => {
     await syncBackups(tx, place.stanza, answer.backups)
-    for (const backup of (await listBackups(tx, clusterId)).filter(isNew)) {
-      await markDamaged(tx, backup.id, TAKEN_BACK)
-    }
+    for (const backup of await listNew(tx)) await markDamaged(tx, backup.id, TAKEN_BACK)
   })
 }
 

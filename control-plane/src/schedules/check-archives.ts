@@ -9,7 +9,12 @@ import type { Queryable } from '../database.ts'
 import { listBackups, runSoon } from '../db/backups.ts'
 import { type ClusterRow, findCluster } from '../db/clusters.ts'
 import { addEvent } from '../db/events.ts'
-import { claimStanzaCheck, type StanzaRow, storeStanzaStatus } from '../db/repositories.ts'
+import {
+  type Busy,
+  claimStanzaCheck,
+  type StanzaRow,
+  storeStanzaStatus,
+} from '../db/repositories.ts'
 import type { Platform } from '../operations/operation.ts'
 
 const LOOK_MS_MAX = 5000
@@ -39,22 +44,28 @@ export function startArchiveChecks(platform: Platform): { stop(): void } {
  * Each call begins what is due, as far as there are places, and does not wait for it: a store that
  * does not answer makes its clusters wait, and nobody else's.
  */
-export function makeRounds<Due extends { repository_id: string }>(
-  claim: (busy: readonly string[]) => Promise<Due | undefined>,
+export function makeRounds<Due extends { repository_id: string; cluster_id: string }>(
+  claim: (busy: Busy) => Promise<Due | undefined>,
   work: (due: Due) => Promise<unknown>,
 ): () => Promise<void> {
-  const working = new Map<string, number>()
-  const count = () => [...working.values()].reduce((sum, each) => sum + each, 0)
-  const add = (id: string, change: number) => working.set(id, (working.get(id) ?? 0) + change)
+  const working = new Set<Due>()
+  const busy = (): Busy => {
+    const repositories = [...working].map(({ repository_id }) => repository_id)
+    return {
+      repositories: [...new Set(repositories)].filter(
+        (id) => repositories.filter((each) => each === id).length >= AT_ONCE_PER_REPOSITORY,
+      ),
+      clusters: [...working].map(({ cluster_id }) => cluster_id),
+    }
+  }
   const begin = async (): Promise<void> => {
-    while (count() < AT_ONCE) {
-      const busy = [...working].filter(([, each]) => each >= AT_ONCE_PER_REPOSITORY)
-      const due = await claim(busy.map(([id]) => id))
+    while (working.size < AT_ONCE) {
+      const due = await claim(busy())
       if (due === undefined) return
-      add(due.repository_id, 1)
+      working.add(due)
       // Its place is for the next one that is due, at once.
       void work(due).finally(() => {
-        add(due.repository_id, -1)
+        working.delete(due)
         round().catch(() => undefined)
       })
     }

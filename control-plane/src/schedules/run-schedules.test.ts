@@ -5,54 +5,39 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { after, before, beforeEach, test } from 'node:test'
 import { defaultBackupPolicy } from '@howdah/core/contract/backup-policy.ts'
-import { pino } from 'pino'
 import { assignRepository } from '../backups/repository-access.ts'
-import { type Database, openDatabase } from '../database.ts'
+import type { Database } from '../database.ts'
 import { listSchedules, runSoon, storeSchedules, syncBackups } from '../db/backups.ts'
 import { type ClusterRow, insertCluster, setClusterState } from '../db/clusters.ts'
-import { migrate } from '../db/migrate.ts'
 import { insertOperation, type Lane } from '../db/operations.ts'
 import { insertRepository } from '../db/repositories.ts'
 import type { Platform } from '../operations/operation.ts'
 import { makeSealer } from '../sealing.ts'
-import { startPostgres, type TestPostgres } from '../testing/start-postgres.ts'
+import { SPEC, startDatabase, type TestDatabase } from '../testing/start-database.ts'
 import { runDue } from './run-schedules.ts'
 
-const SPEC = {
-  postgres_version: '15',
-  instances: 1,
-  gateways: 1,
-  durability: 'async',
-  sensitivity: 'balanced',
-  maintenance: false,
-  parameters: {},
-  labels: {},
-} as const
-
-let postgres: TestPostgres
+let own: TestDatabase
 let database: Database
 let platform: Platform
 let repositoryId: string
 
 before(async () => {
-  postgres = await startPostgres()
-  database = openDatabase(postgres.url('postgres'), pino({ level: 'silent' }))
-  await migrate(database)
+  own = await startDatabase()
+  database = own.database
   platform = { database, sealer: makeSealer(randomBytes(32)) } as Platform
   const settings = { path: '/nowhere' }
   const repository = { name: 'local', kind: 'directory', settings, isDefault: true, place: null }
   repositoryId = (await insertRepository(database, repository)).id
 })
 after(async () => {
-  await database?.close()
-  await postgres?.stop()
+  await own?.stop()
 })
 beforeEach(async () => {
   await database.query('truncate operation, stanza, backup, cluster cascade')
 })
 
 async function addCluster(name: string): Promise<ClusterRow> {
-  const cluster = await insertCluster(database, name, { ...SPEC, parameters: {}, labels: {} })
+  const cluster = await insertCluster(database, name, SPEC)
   await setClusterState(database, cluster.id, 'available', '')
   await assignRepository(database, platform.sealer, cluster, repositoryId)
   await storeSchedules(database, cluster.id, defaultBackupPolicy(cluster.id))

@@ -147,7 +147,9 @@ export const Failover = Type.Object({
   to: Type.String(),
   planned: Type.Boolean(),
   reason: Type.String(),
-  gap_ms: Type.Integer({ description: 'The longest that a gateway had nobody to write to' }),
+  gap_ms: Type.Union([Type.Integer(), Type.Null()], {
+    description: 'The longest that a gateway had nobody to write to; null where no agent saw it',
+  }),
   gateways: Type.Array(Type.String()),
   receipt: LossReceipt,
 })
@@ -185,7 +187,7 @@ export const Cluster = Type.Object({
 })
 
 const InstanceName = Type.String({ pattern: '^[a-z][a-z0-9-]{0,40}$' })
-/** With `dry_run` nothing changes: the reply says what would happen, or why it cannot. */
+/** With `dry_run` nothing changes: the reply says what would happen now, or why it cannot. */
 export const Switchover = Type.Object(
   {
     to: Type.Optional(InstanceName),
@@ -205,7 +207,13 @@ export const Switchover = Type.Object(
   },
   { additionalProperties: false },
 )
-export const SwitchoverPlan = Type.Object({ from: Type.String(), to: Type.String() })
+export const SwitchoverPlan = Type.Object({
+  from: Type.String(),
+  to: Type.String(),
+  left_out: Type.Array(Type.Object({ name: Type.String(), reason: Type.String() }), {
+    description: 'Gateways that could not hold their clients, whose transactions may fail',
+  }),
+})
 export const FailoverRequest = Type.Object(
   {
     to: Type.Optional(InstanceName),

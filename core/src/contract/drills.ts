@@ -22,7 +22,7 @@ export const GameDayRequest = Type.Object(
       ),
     ),
     rounds: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
-    /** Both are needed for a cluster without the label howdah.test: it is told twice. */
+    /** Both are needed where a cluster without the label howdah.test may break. */
     confirm: Type.Optional(Type.String({ maxLength: 64 })),
     accept_outage: Type.Optional(Type.Boolean()),
   },
@@ -36,6 +36,10 @@ export const GameDayRound = Type.Object({
   failed: Type.Integer({ description: 'Writes that were refused or whose answer never came' }),
   lost: Type.Integer({ description: 'Acknowledged writes that were not there afterwards' }),
   longest_gap_ms: Type.Integer({ description: 'Between two acknowledged writes' }),
+  /** Agents and reports of before do not have it. */
+  gaps_ms: Type.Optional(
+    Type.Integer({ description: 'All gaps of more than 100 ms together; the longest is in it' }),
+  ),
   leaders_at_once_max: Type.Integer({
     description: 'Instances that accepted writes at one moment',
   }),
@@ -51,7 +55,7 @@ export const GameDayReport = Type.Object({
   failed: Type.Integer(),
   lost: Type.Integer(),
   leaders_at_once_max: Type.Integer(),
-  availability: Type.Number({ description: 'Share of the watched time in which writes went on' }),
+  availability: Type.Number({ description: 'Share of the watched time that lies in no gap' }),
 })
 
 export const RestoreDrillReport = Type.Object({
@@ -63,6 +67,9 @@ export const RestoreDrillReport = Type.Object({
   size_bytes: Type.Integer(),
   ledger_rows: Type.Integer({ description: 'Lines that had to be found again' }),
   problem: Type.String({ description: 'Empty: the backup is proven' }),
+  broken_segment: Type.Optional(
+    Type.String({ description: 'Of WAL that is archived, and could not be replayed' }),
+  ),
   took_ms: Type.Integer(),
   operation_id: Type.String(),
 })

@@ -102,7 +102,7 @@ export interface RenderCluster {
 }
 
 /**
- * PostgreSQL roles of the platform. `probe` writes the canary row; `gateway` only pauses and
+ * PostgreSQL roles of the platform. `probe` writes canaries; `gateway` only pauses and
  * resumes.
  */
 export const PLATFORM_ROLES = {

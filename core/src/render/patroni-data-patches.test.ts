@@ -2,7 +2,7 @@
 // waits for a human. Method: Patroni's own classes, with programs of PostgreSQL that look, and end
 // or kill their Patroni as told; then another Patroni starts.
 import assert from 'node:assert/strict'
-import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, beforeEach, test } from 'node:test'
 import { withPatches } from '../testing/with-patches.ts'
@@ -37,6 +37,14 @@ if act == 'start':
         print(postgresql.start(), Ha.bootstrap(ha))
 if act == 'rewind':
     print(Rewind(postgresql).pg_rewind({'host': 'leader', 'port': '1', **login}))
+if act == 'recover and rewind':
+    from patroni.postgresql.rewind import Rewind
+    follows = type('Leader', (), {'name': sys.argv[4]})()
+    ha = type('Ha', (), {'state_handler': postgresql, '_crash_recovery_executed': True})()
+    ha.cluster = type('Cluster', (), {'leader': follows, 'is_unlocked': lambda self: False})()
+    Ha._handle_crash_recovery(ha)
+    rewind = Rewind(postgresql)
+    print(rewind.ensure_clean_shutdown(), rewind.pg_rewind({'host': 'l', 'port': '1', **login}))
 if act == 'copy':
     leader = type('Leader', (), {'conn_url': 'postgres://leader:1/'})()
     leader.conn_kwargs = lambda auth: {'host': 'leader', 'port': '1', 'user': 'me'}
@@ -117,7 +125,7 @@ async function makeWhole(): Promise<void> {
 
 beforeEach(async () => {
   await rm(data(), { recursive: true, force: true })
-  await rm(`${data()}.unfinished`, { force: true })
+  for (const name of ['unfinished', 'ended']) await rm(`${data()}.${name}`, { force: true })
   await makeWhole()
 })
 
@@ -127,8 +135,11 @@ async function program(name: string, script: string): Promise<void> {
   await chmod(join(place, name), 0o755)
 }
 
-async function patroni(act: string): Promise<{ said: string; told: string; left: string[] }> {
-  const { stdout, stderr } = await withPatches(PATRONI, place, act).catch((error) => error)
+async function patroni(
+  act: string,
+  ...args: string[]
+): Promise<{ said: string; told: string; left: string[] }> {
+  const { stdout, stderr } = await withPatches(PATRONI, place, act, ...args).catch((error) => error)
   const left = await readdir(data()).catch(() => ['nothing'])
   const isMarked = (await readdir(place)).includes('pgdata.unfinished')
   const told = stderr.split('\n').filter((line: string) => line.startsWith('howdah:'))
@@ -215,6 +226,74 @@ test('a mark of a directory that a restore replaced says nothing of the new one'
   assert.deepEqual(await patroni('start'), TAKEN_AS_WHOLE)
 })
 
+/** A former leader, its WAL and what recovers it: both say more once that has run. */
+async function makeFormerLeader(state: string): Promise<void> {
+  const control = (
+    stateNow: string,
+    checkpoint: string,
+  ) => `echo 'Database cluster state: ${stateNow}
+Latest checkpoint location: ${checkpoint}
+Latest checkpoint'"'"'s TimeLineID: 3
+Latest checkpoint'"'"'s REDO location: 0/10
+Bytes per WAL segment: 16777216'`
+  await program('pg_controldata', control(state, '0/20'))
+  await program('pg_waldump', 'echo "$*: the end" >&2; exit 1')
+  await program('pg_controldata.next', control('shut down', '0/90'))
+  await program('pg_waldump.next', 'echo "the end of its recovery" >&2; exit 1')
+  const next = ['pg_controldata', 'pg_waldump'].map(
+    (name) => `mv ${place}/${name}.next ${place}/${name}`,
+  )
+  await program('postgres', `case $1 in --single) ${next.join('; ')}; esac`)
+}
+
+async function keptEnd(): Promise<unknown> {
+  return JSON.parse(await readFile(`${data()}.ended`, 'utf8'))
+}
+
+test('how far a former leader came is kept before it is rewound', async (t) => {
+  t.after(() => Promise.all(['postgres', 'pg_controldata'].map((name) => program(name, ''))))
+  await makeFormerLeader('shut down')
+  await program('pg_rewind', `test -e ${data()}.ended || exit 1`)
+  assert.deepEqual(await patroni('rewind'), { said: 'True', told: '', left: WHOLE })
+  const argv = `--quiet --path ${data()}/pg_wal --timeline 3 --start 0/10`
+  const kept = { timeline: 3, segmentBytes: 16 * 2 ** 20, said: `${argv}: the end\n` }
+  assert.deepEqual(await keptEnd(), kept)
+})
+
+test('what the recovery before a rewind writes is not counted', async (t) => {
+  t.after(() => Promise.all(['postgres', 'pg_controldata'].map((name) => program(name, ''))))
+  await program('pg_rewind', '')
+  await makeFormerLeader('in production')
+  assert.equal((await patroni('recover and rewind', 'me-2')).said, 'True True')
+  assert.match(JSON.stringify(await keptEnd()), /: the end\\n/)
+  // Nobody else leads: its recovery waits for nothing.
+  await rm(`${data()}.ended`)
+  await makeFormerLeader('in production')
+  assert.equal((await patroni('recover and rewind', 'me-1')).said, 'True True')
+  assert.match(JSON.stringify(await keptEnd()), /the end of its recovery/)
+})
+
+test('an end that cannot be told hinders no rewind, and an older one is no end', async (t) => {
+  t.after(() => Promise.all(['postgres', 'pg_controldata'].map((name) => program(name, ''))))
+  await makeFormerLeader('shut down')
+  await writeFile(`${data()}.ended`, 'of an earlier time')
+  await rm(join(place, 'pg_waldump'))
+  await program('pg_rewind', '')
+  const { said, told } = await patroni('rewind')
+  assert.equal(said, 'True')
+  assert.match(told, /^howdah: cannot tell where its WAL ends/)
+  await assert.rejects(keptEnd(), { code: 'ENOENT' })
+})
+
+test('a replica that is copied anew has no end to keep', async (t) => {
+  t.after(() => Promise.all(['postgres', 'pg_controldata'].map((name) => program(name, ''))))
+  await makeFormerLeader('shut down in recovery')
+  await writeFile(`${data()}.ended`, 'of the time when it led')
+  await program('pg_rewind', '')
+  await patroni('rewind')
+  assert.equal(await readFile(`${data()}.ended`, 'utf8'), 'of the time when it led')
+})
+
 /** A segment as PostgreSQL begins it; one that is kept for later use has another's address. */
 async function segment(name: string, address: bigint): Promise<void> {
   const content = Buffer.alloc(16 * 1024 ** 2)
@@ -228,25 +307,25 @@ test('a replica that waits for WAL that is gone is copied anew', async () => {
   await segment('000000030000000100000000', 0x12000000n)
   await segment('000000030000000100000010', 0x110000000n)
   await segment('000000030000000100000011', 0x111000000n)
-  const end = 'startup recovering 0000000300000000000000FF'
+  const recovers = 'startup recovering 0000000300000000000000FF'
   const waits = 'startup waiting for 0000000300000000000000FE'
-  const tries: [title: string, leader: string, oldest: string, paused: string, said: string][] = [
-    [end, 'me-2', '0000000100000001', 'no', 'howdah: the WAL after 00000000000000FF is gone'],
+  const tries = [
+    [recovers, 'me-2', '0000000100000001', 'no', 'howdah: the WAL after 00000000000000FF is gone'],
     [waits, 'me-2', '00000000000000FF', 'no', 'howdah: the WAL after 00000000000000FE is gone'],
-    [end, 'me-2', '0000000100000000', 'no', 'True'],
-    [end, 'me-2', '0000000100000001', 'yes', 'True'],
-    [end, 'me-1', '0000000100000001', 'no', 'True'],
+    [recovers, 'me-2', '0000000100000000', 'no', 'True'],
+    [recovers, 'me-2', '0000000100000001', 'yes', 'True'],
+    [recovers, 'me-1', '0000000100000001', 'no', 'True'],
     ['startup recovering 000000030000000100000010', 'me-2', '0000000200000000', 'no', 'True'],
     ['walreceiver streaming 0/1', 'me-2', '0000000200000000', 'no', 'True'],
-  ]
-  const ended = await Promise.all(
-    tries.map(([title, leader, oldest, paused]) =>
-      withPatches(BEHIND, place, title, leader, oldest, paused).then(
-        ({ stdout }) => stdout.trim(),
-        (error: { stderr: string }) => error.stderr.trim(),
-      ),
-    ),
-  )
+  ] as const
+  const end = ([title, leader, oldest, paused]: (typeof tries)[number]) =>
+    withPatches(BEHIND, place, title, leader, oldest, paused).then(
+      ({ stdout }) => stdout.trim(),
+      (error: { stderr: string }) => error.stderr.trim(),
+    )
+  // Two of them mark the same directory: not at the same moment.
+  const [first, ...others] = tries
+  const ended = [await end(first), ...(await Promise.all(others.map(end)))]
   assert.deepEqual(
     ended,
     tries.map(([, , , , said]) => said),

@@ -15,10 +15,15 @@
 // mark beside the directory says that it is being written; what has one, and is the same directory,
 // counts as empty: it is never started, and copied anew when there is a leader.
 //
+// keep_end: a former leader whose host comes back is rewound before its agent can read how far its
+// WAL went, and its loss would never be known. That is read before anything is written there, also
+// by the recovery that goes before a rewind, and left beside the directory for the agent
+// (agent/src/sentinel/former-lead.ts). What takes too long or fails hinders nothing.
+//
 // copy_left_behind: a replica that was away for longer than the leader keeps WAL for (a share of
 // its disk) asks for the same segment for good. Where neither of them has it any more, the instance
 // is copied anew, too.
-import { UNFINISHED_MARK } from '../host-spec.ts'
+import { KEPT_END, UNFINISHED_MARK } from '../host-spec.ts'
 
 export const PATRONI_DATA_PATCHES = `# As the C library has it: _IOR('v', 1, long).
 FS_IOC_GETVERSION = 0x80087601
@@ -58,16 +63,50 @@ def is_unfinished(postgresql):
         return False
 
 
+def write_whole(path, text):
+    with open(path + '.new', 'w') as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(path + '.new', path)
+    sync(os.path.dirname(path))
+
+
+def keep_wal_end(postgresql):
+    import json
+    import subprocess
+
+    enough_s = 10
+    kept = postgresql.data_dir + '${KEPT_END}'
+    try:
+        control = postgresql.controldata()
+        if control.get('Database cluster state') not in (
+                'in production', 'shutting down', 'shut down', 'in crash recovery'):
+            return
+        checkpoint = control["Latest checkpoint location"]
+        if checkpoint == getattr(postgresql, 'howdah_recovered_to', None):
+            # All that came since is its recovery's.
+            return
+        if os.path.exists(kept):
+            os.unlink(kept)
+        timeline = control["Latest checkpoint's TimeLineID"]
+        ended = subprocess.run(
+            [postgresql.pgcommand('pg_waldump'), '--quiet', '--path', postgresql.wal_dir,
+             '--timeline', timeline, '--start', control["Latest checkpoint's REDO location"]],
+            env={**os.environ, 'LC_ALL': 'C'}, timeout=enough_s,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        write_whole(kept, json.dumps({
+            'timeline': int(timeline), 'segmentBytes': int(control['Bytes per WAL segment']),
+            'said': ended.stderr.decode('utf-8', 'replace')[-2000:]}))
+    except Exception as error:
+        sys.stderr.write('howdah: cannot tell where its WAL ends: %r\\n' % error)
+
+
 def begin_writing(postgresql):
     if is_unfinished(postgresql):
         return
-    mark = mark_of(postgresql)
-    with open(mark + '.new', 'w') as file:
-        file.write(identity(postgresql.data_dir))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(mark + '.new', mark)
-    sync(os.path.dirname(mark))
+    keep_wal_end(postgresql)
+    write_whole(mark_of(postgresql), identity(postgresql.data_dir))
 
 
 def end_writing(postgresql):
@@ -225,6 +264,31 @@ def copy_anew():
     Postgresql.data_directory_empty, Postgresql.remove_data_directory = looking, removing
     Bootstrap.create_replica, Rewind.pg_rewind = creating, rewinding
     CancellableSubprocess.call, Ha.bootstrap = calling, bootstrapping
+
+
+def keep_end():
+    from patroni.ha import Ha
+    from patroni.postgresql.rewind import Rewind
+
+    handle, ensure = Ha._handle_crash_recovery, Rewind.ensure_clean_shutdown
+
+    def handling(self):
+        # Where nobody else leads, whoever waits for this one should not wait longer.
+        leader = self.cluster.leader
+        name = leader and leader.name
+        self.state_handler.howdah_follows = bool(name) and name != self.state_handler.name
+        return handle(self)
+
+    def ensuring(self):
+        postgresql = self._postgresql
+        if not getattr(postgresql, 'howdah_follows', False):
+            return ensure(self)
+        keep_wal_end(postgresql)
+        done = ensure(self)
+        postgresql.howdah_recovered_to = postgresql.controldata().get('Latest checkpoint location')
+        return done
+
+    Ha._handle_crash_recovery, Rewind.ensure_clean_shutdown = handling, ensuring
 
 
 def copy_left_behind():

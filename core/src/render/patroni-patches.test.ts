@@ -221,6 +221,7 @@ patroni = MagicMock()
 patroni.postgresql.name = 'demo-1'
 ha = Ha(patroni)
 ha.cluster, ha._rewind = MagicMock(), MagicMock()
+ha.cluster.failover.leader = 'demo-1'
 print('nobody', demote('graceful'))
 server = socket.socket(socket.AF_UNIX)
 server.bind(path)
@@ -231,6 +232,11 @@ for answer in ('go', 'no', 'x'):
     wait_for(lambda: ha.howdah_agent.session)
     answers.append(answer)
     print(answer, demote('graceful'))
+wait_for(lambda: ha.howdah_agent.session)
+ha.cluster.failover.leader = None
+answers.append('no')
+print('failover', demote('graceful'))
+ha.cluster.failover.leader = 'demo-1'
 wait_for(lambda: len(sessions) == 2)
 print('another mode', demote('immediate-nolock'))
 server.close()
@@ -258,6 +264,7 @@ postgresql.name = 'demo-1'
 postgresql.stop = lambda mode, **kwargs: postgresql.checkpoint()
 ha = Ha.__new__(Ha)
 ha.patroni, ha.state_handler, ha._rewind = MagicMock(), postgresql, MagicMock()
+ha.cluster = MagicMock(failover=None)
 ha.howdah_agent = MagicMock(lets_go=lambda: done.append('asked') or True)
 try:
     ha.demote('graceful')
@@ -359,9 +366,10 @@ test('who stops leading asks its agent, and stays unless it may go', async () =>
     'go [1, []]',
     `no [0, ${withdrawn}]`,
     `x [0, ${withdrawn}]`,
+    'failover [1, []]',
     'another mode [1, []]',
     `gone [0, ${withdrawn}]`,
-    "['demo-1', 'leaving', 'leaving', 'leaving', 'demo-1']",
+    "['demo-1', 'leaving', 'leaving', 'leaving', 'demo-1', 'leaving']",
   ])
   assert.equal(stderr.split('\n').filter((line) => line.includes('stays the leader')).length, 3)
 })

@@ -343,8 +343,11 @@ def ask_before_leaving():
         if mode != 'graceful':
             return demote(self, mode)
         postgresql = self.state_handler
+        # A failover names no leader: this one shall go, whether its agent answers or not.
+        failover = self.cluster.failover
+        is_wanted_gone = failover is not None and not failover.leader
         postgresql.checkpoint()
-        if not self.howdah_agent.lets_go():
+        if not self.howdah_agent.lets_go() and not is_wanted_gone:
             sys.stderr.write('howdah: stays the leader: nobody holds the clients\\n')
             self.dcs.manual_failover('', '')
             return None
@@ -417,7 +420,8 @@ ${PATRONI_DATA_PATCHES}
 if not any('multiprocessing' in word for word in getattr(sys, 'orig_argv', [])):
     for patch in (plain_tls, compare_before_leading, send_at_once, ask_shortly, stay_near,
                   leave_sooner, look_again, take_spare, look_sooner, ask_before_leaving,
-                  wake_for_promotion, keep_slots, end_orphans, copy_anew, copy_left_behind):
+                  wake_for_promotion, keep_slots, end_orphans, copy_anew, keep_end,
+                  copy_left_behind):
         try:
             patch()
         except Exception as error:

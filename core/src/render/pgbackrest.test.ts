@@ -47,6 +47,8 @@ test('an S3 repository has its cluster at the end of the path, and its authority
   assert.match(text, /^repo1-s3-key-secret=SE#CR\[E\]T=;$/m)
   assert.match(text, /^repo1-storage-ca-file=.*repository-ca\.crt$/m)
   assert.match(text, /^\[clu_1\]\npg1-path=/m)
+  assert.match(text, /^repo1-s3-uri-style=path$/m)
+  assert.match(render({ uriStyle: 'host' }), /^repo1-s3-uri-style=host$/m)
 })
 
 test('a value with a line break is refused, wherever it came from', () => {
@@ -72,6 +74,19 @@ test('two repositories stand side by side, each with its own secrets', () => {
   assert.match(text, /^repo2-s3-endpoint=s3\.example:9000$/m)
   assert.match(text, /^archive-async=y$/m)
   assert.doesNotMatch(text, /^repo1-s3/m)
+})
+
+test('beside a place that refuses a segment, another one gets those after it', () => {
+  const at = (path: string) => ({
+    repositoryId: 'rep_1',
+    clusterId: 'clu_1',
+    storage: { kind: 'directory' as const, path },
+    cipherPass: 'one',
+    queueBytesMax: 1024,
+  })
+  const [old, next] = [at('/srv/old'), at('/srv/next')]
+  assert.match(renderPgbackrest(old, place), /^archive-async=n$/m)
+  assert.match(renderPgbackrest({ ...old, second: next }, place), /^archive-async=y$/m)
 })
 
 test('the API lets no such value in', () => {

@@ -115,11 +115,13 @@ function cipherLines(pass: string | null): Line[] {
 }
 
 export function renderPgbackrest(repository: RenderRepository, place: BackupPlace): string {
-  // Many at once pays where a store is far away. On a disk it only makes each segment wait: 0.4 s,
-  // which a switchover would wait, too, as PostgreSQL archives one more before it ends.
+  // All that waits at once pays where a store is far away; and of two places a sound one gets what
+  // comes after a segment that the other refuses, as when it was emptied and is being left. On one
+  // disk it only makes each segment wait: 0.4 s, which a switchover would wait, too, as PostgreSQL
+  // archives one more before it ends.
   const patience = PATIENCE[place.patience]
   const { second } = repository
-  const isFar = [repository, second].some((each) => each?.storage.kind === 's3')
+  const isAtOnce = repository.storage.kind === 's3' || second !== undefined
   const global: Line[] = [
     ...repositoryLines(1, repository, place.caFile),
     ...(second === undefined ? [] : repositoryLines(2, second, place.secondCaFile)),
@@ -129,7 +131,7 @@ export function renderPgbackrest(repository: RenderRepository, place: BackupPlac
     ['compress-level', COMPRESS_LEVEL],
     ['process-max', PROCESSES],
     ['start-fast', 'y'],
-    ['archive-async', isFar ? 'y' : 'n'],
+    ['archive-async', isAtOnce ? 'y' : 'n'],
     ['archive-push-queue-max', repository.queueBytesMax],
     ['archive-timeout', patience.archiveSeconds],
     ['io-timeout', patience.answerSeconds],

@@ -277,8 +277,11 @@ def ask_before_leaving():
         if mode != 'graceful':
             return demote(self, mode)
         postgresql = self.state_handler
+        # A failover names no leader: this one shall go, whether its agent answers or not.
+        failover = self.cluster.failover
+        is_wanted_gone = failover is not None and not failover.leader
         postgresql.checkpoint()
-        if not self.howdah_agent.lets_go():
+        if not self.howdah_agent.lets_go() and not is_wanted_gone:
             sys.stderr.write('howdah: stays the leader: nobody holds the clients\n')
             self.dcs.manual_failover('', '')
             return None
@@ -383,16 +386,50 @@ def is_unfinished(postgresql):
         return False
 
 
+def write_whole(path, text):
+    with open(path + '.new', 'w') as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(path + '.new', path)
+    sync(os.path.dirname(path))
+
+
+def keep_wal_end(postgresql):
+    import json
+    import subprocess
+
+    enough_s = 10
+    kept = postgresql.data_dir + '.ended'
+    try:
+        control = postgresql.controldata()
+        if control.get('Database cluster state') not in (
+                'in production', 'shutting down', 'shut down', 'in crash recovery'):
+            return
+        checkpoint = control["Latest checkpoint location"]
+        if checkpoint == getattr(postgresql, 'howdah_recovered_to', None):
+            # All that came since is its recovery's.
+            return
+        if os.path.exists(kept):
+            os.unlink(kept)
+        timeline = control["Latest checkpoint's TimeLineID"]
+        ended = subprocess.run(
+            [postgresql.pgcommand('pg_waldump'), '--quiet', '--path', postgresql.wal_dir,
+             '--timeline', timeline, '--start', control["Latest checkpoint's REDO location"]],
+            env={**os.environ, 'LC_ALL': 'C'}, timeout=enough_s,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        write_whole(kept, json.dumps({
+            'timeline': int(timeline), 'segmentBytes': int(control['Bytes per WAL segment']),
+            'said': ended.stderr.decode('utf-8', 'replace')[-2000:]}))
+    except Exception as error:
+        sys.stderr.write('howdah: cannot tell where its WAL ends: %r\n' % error)
+
+
 def begin_writing(postgresql):
     if is_unfinished(postgresql):
         return
-    mark = mark_of(postgresql)
-    with open(mark + '.new', 'w') as file:
-        file.write(identity(postgresql.data_dir))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(mark + '.new', mark)
-    sync(os.path.dirname(mark))
+    keep_wal_end(postgresql)
+    write_whole(mark_of(postgresql), identity(postgresql.data_dir))
 
 
 def end_writing(postgresql):
@@ -552,6 +589,31 @@ def copy_anew():
     CancellableSubprocess.call, Ha.bootstrap = calling, bootstrapping
 
 
+def keep_end():
+    from patroni.ha import Ha
+    from patroni.postgresql.rewind import Rewind
+
+    handle, ensure = Ha._handle_crash_recovery, Rewind.ensure_clean_shutdown
+
+    def handling(self):
+        # Where nobody else leads, whoever waits for this one should not wait longer.
+        leader = self.cluster.leader
+        name = leader and leader.name
+        self.state_handler.howdah_follows = bool(name) and name != self.state_handler.name
+        return handle(self)
+
+    def ensuring(self):
+        postgresql = self._postgresql
+        if not getattr(postgresql, 'howdah_follows', False):
+            return ensure(self)
+        keep_wal_end(postgresql)
+        done = ensure(self)
+        postgresql.howdah_recovered_to = postgresql.controldata().get('Latest checkpoint location')
+        return done
+
+    Ha._handle_crash_recovery, Rewind.ensure_clean_shutdown = handling, ensuring
+
+
 def copy_left_behind():
     import re
     import threading
@@ -632,7 +694,8 @@ def copy_left_behind():
 if not any('multiprocessing' in word for word in getattr(sys, 'orig_argv', [])):
     for patch in (plain_tls, compare_before_leading, send_at_once, ask_shortly, stay_near,
                   leave_sooner, look_again, take_spare, look_sooner, ask_before_leaving,
-                  wake_for_promotion, keep_slots, end_orphans, copy_anew, copy_left_behind):
+                  wake_for_promotion, keep_slots, end_orphans, copy_anew, keep_end,
+                  copy_left_behind):
         try:
             patch()
         except Exception as error:
