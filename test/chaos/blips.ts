@@ -2,7 +2,7 @@
 // load. Every change of leader in it is one too many.
 import { checkHistory } from '../harness/checker.ts'
 import type { TestCluster } from '../harness/cluster.ts'
-import { lasting } from '../harness/faults.ts'
+import { during, type Injected, lasting, slowHost } from '../harness/faults.ts'
 import { awaitHealthy, dropTables, readHoldings } from '../harness/faults-cluster.ts'
 import { findService, type Stage, type StageHost, signalProcess } from '../harness/faults-stage.ts'
 import { makeRandom, startWorkload } from '../harness/workload.ts'
@@ -21,7 +21,7 @@ interface Blip {
   name: string
   /** At most; a network that is gone for longer may be taken for a host that is. */
   forMs: number
-  begin(host: StageHost): Promise<(() => Promise<void>) | undefined>
+  begin(host: StageHost): Promise<Pick<Injected, 'measure' | 'heal'> | undefined>
 }
 
 const HEALTHY_TIMEOUT_MS = 180_000
@@ -37,7 +37,7 @@ const BLIPS: readonly Blip[] = [
     async begin({ unplug, plug }) {
       if (unplug === undefined || plug === undefined) return undefined
       await unplug()
-      return plug
+      return { heal: plug }
     },
   },
   {
@@ -46,7 +46,7 @@ const BLIPS: readonly Blip[] = [
     async begin({ cut, mend }) {
       if (cut === undefined || mend === undefined) return undefined
       await cut({ direction: 'both', what: 'all', how: 'drop' })
-      return mend
+      return { heal: mend }
     },
   },
   {
@@ -54,7 +54,7 @@ const BLIPS: readonly Blip[] = [
     forMs: BLIP_MS,
     async begin(host) {
       await host.freeze()
-      return () => host.thaw()
+      return { heal: () => host.thaw() }
     },
   },
   {
@@ -64,17 +64,13 @@ const BLIPS: readonly Blip[] = [
       const pid = findService(host, 'agent')?.pid
       if (pid === undefined) return undefined
       signalProcess(pid, 'SIGSTOP')
-      return async () => signalProcess(pid, 'SIGCONT')
+      return { heal: async () => signalProcess(pid, 'SIGCONT') }
     },
   },
   {
     name: 'starved of its processor',
     forMs: STARVED_MS,
-    async begin({ limitCpu }) {
-      if (limitCpu === undefined) return undefined
-      await limitCpu(STARVED_SHARE)
-      return () => limitCpu(undefined)
-    },
+    begin: (host) => slowHost(host, STARVED_SHARE),
   },
 ]
 
@@ -105,10 +101,12 @@ export async function runBlips(
       const host = stage.hosts[Math.floor(random() * stage.hosts.length)]
       const blip = BLIPS[Math.floor(random() * BLIPS.length)]
       if (host === undefined || blip === undefined) break
-      const end = await blip.begin(host)
-      if (end === undefined) continue
+      const begun = await blip.begin(host)
+      if (begun === undefined) continue
       const forMs = Math.round((0.1 + 0.9 * random()) * blip.forMs)
-      await lasting(forMs).finally(end)
+      const effect = await during(begun, lasting(forMs))
+      // A host that has little to do does not miss it.
+      for (const problem of effect?.problems ?? []) say(problem)
       blips += 1
       const now = await awaitHealthy(stage, cluster, HEALTHY_TIMEOUT_MS)
       if (now.timeline !== known.timeline) {

@@ -9,7 +9,7 @@ import type { Durability } from '@howdah/core/contract/clusters.ts'
 import type { Sensitivity } from '@howdah/core/host-spec.ts'
 import type { TestCluster } from '../harness/cluster.ts'
 import type { Fault } from '../harness/faults.ts'
-import { faultsOf, findFault } from '../harness/faults.ts'
+import { FAULTS, faultsOf, findFault } from '../harness/faults.ts'
 import type { Stage } from '../harness/faults-stage.ts'
 import { makeRandom } from '../harness/workload.ts'
 import { runBlips } from './blips.ts'
@@ -71,10 +71,22 @@ interface Run {
   isStopping: () => boolean
 }
 
+/** One that is asked for and cannot be had here would be a round without a fault. */
+function faultsFor(stage: Stage, asked: string | undefined): Fault[] {
+  const able = faultsOf(stage)
+  const wanted = asked?.split(',').map(findFault) ?? FAULTS
+  const unable = wanted.filter((fault) => !able.includes(fault)).map(({ name }) => name)
+  if (unable.length > 0) {
+    const said = `the hosts of this stage cannot have ${unable.join(', ')}`
+    if (asked !== undefined) throw new Error(said)
+    say(said)
+  }
+  return wanted.filter((fault) => able.includes(fault))
+}
+
 /** A cluster that does not come back ends the run: the rounds before it still count. */
 async function runRounds({ stage, cluster, options, isStopping }: Run): Promise<boolean> {
-  const named = options.faults?.split(',').map(findFault)
-  const choices = chooseFaults(named ?? faultsOf(stage), makeRandom(options.seed))
+  const choices = chooseFaults(faultsFor(stage, options.faults), makeRandom(options.seed))
   const reports: RoundReport[] = []
   let finished = true
   for (const fault of choices) {

@@ -4,7 +4,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { checkHistory } from '../harness/checker.ts'
 import type { TestCluster } from '../harness/cluster.ts'
-import type { Fault, Injected } from '../harness/faults.ts'
+import { during, type Effect, type Fault, type Injected } from '../harness/faults.ts'
 import { awaitHealthy, dropTables, readHoldings, type Topology } from '../harness/faults-cluster.ts'
 import type { Stage } from '../harness/faults-stage.ts'
 import { acknowledged, type Entry, type History } from '../harness/history.ts'
@@ -74,7 +74,7 @@ export async function runRound(options: RoundOptions): Promise<RoundReport> {
     })
     const faultMs = performance.now()
     const injected = await fault.inject({ stage, topology: before, random })
-    await hold(options, injected, workload.history, before, random)
+    const effect = await hold(options, injected, workload.history, before, random)
     const healMs = performance.now()
     const after = await awaitHealthy(stage, cluster, HEALTHY_TIMEOUT_MS)
     const healthyMs = performance.now()
@@ -90,7 +90,7 @@ export async function runRound(options: RoundOptions): Promise<RoundReport> {
       number,
       seed,
       fault: fault.name,
-      says: injected.says,
+      says: [injected.says, ...(effect === undefined ? [] : [effect.says])].join('; '),
       heldMs: Math.round(healMs - faultMs),
       ...measure(entries, faultMs, healthyMs),
       lost: verdict.lost,
@@ -99,7 +99,7 @@ export async function runRound(options: RoundOptions): Promise<RoundReport> {
       handoverMs: verdict.handoverMsMin,
       failovers: after.timeline - before.timeline,
       healthyMs: Math.round(healthyMs - healMs),
-      problems: [...verdict.problems, ...(late ? [lateness] : [])],
+      problems: [...verdict.problems, ...(late ? [lateness] : []), ...(effect?.problems ?? [])],
     }
   } finally {
     await workload.stop()
@@ -120,17 +120,16 @@ async function hold(
   history: History,
   before: Topology,
   random: () => number,
-): Promise<void> {
+): Promise<Effect | undefined> {
   const [least, most] = holdMs ?? fault.holdMs
   const deadlineMs = performance.now() + least + random() * (most - least)
   const isTaken = () =>
     fault.healsAtTakeover === true &&
     history.entries.some(({ by }) => by !== undefined && by.timeline > before.timeline)
-  try {
+  const end = async () => {
     while (performance.now() < deadlineMs && !isTaken()) await delay(20)
-  } finally {
-    await injected.heal()
   }
+  return during(injected, end())
 }
 
 function measure(entries: readonly Entry[], faultMs: number, healthyMs: number) {

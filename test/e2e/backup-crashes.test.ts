@@ -8,12 +8,14 @@ import {
   type CrashStage,
   makeCrashStage,
 } from '../harness/backup-crashes.ts'
+import { LONG } from '../harness/long.ts'
 import { explainFailures, startPlatform, type TestPlatform } from '../harness/platform.ts'
 
 let platform: TestPlatform
 let stage: CrashStage
 
 before(async () => {
+  if ('skip' in LONG) return
   platform = await startPlatform({ subnet: '127.103.0' })
   stage = await makeCrashStage(platform)
 })
@@ -34,5 +36,6 @@ const PLANS: [kind: string, says: string, plan: CrashPlan][] = [
 ]
 
 for (const [kind, says, plan] of PLANS) {
-  test(`${says}, wherever the control plane dies`, () => CRASH_TRIALS[kind]?.(stage, plan))
+  const promise = `${says}, wherever the control plane dies`
+  test(promise, LONG, () => CRASH_TRIALS[kind]?.(stage, plan))
 }

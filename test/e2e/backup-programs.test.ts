@@ -11,6 +11,7 @@ import {
   mkdir,
   mkdtemp,
   readdir,
+  readFile,
   rm,
   symlink,
   truncate,
@@ -23,6 +24,7 @@ import { parseRepositoryAnswer } from '@howdah/core/backup-info.ts'
 import type { RepositoryAccess, TaskAction } from '@howdah/core/protocol.ts'
 import { renderPgbackrest } from '@howdah/core/render/pgbackrest.ts'
 import type { RenderRepository, S3Storage } from '@howdah/core/render/repository.ts'
+import { parseSegmentName, SEGMENT_BYTES } from '@howdah/core/wal.ts'
 import { type HostRoot, openHostRoot } from '../../agent/src/host-root.ts'
 import { runProgram } from '../../agent/src/run-program.ts'
 import { moveData } from '../../agent/src/tasks/move-data.ts'
@@ -31,7 +33,8 @@ import { listArchive, probeRepository, runPgbackrest } from '../../agent/src/tas
 import { runSql } from '../../agent/src/tasks/run-sql.ts'
 import { isUnsynced, markUnsynced } from '../../agent/src/tasks/unsynced-data.ts'
 import { createAuthority } from '../../control-plane/src/certificates.ts'
-import { startS3, type TestS3 } from '../harness/s3.ts'
+import { type FaultyS3, startFaultyS3 } from '../harness/faulty-s3.ts'
+import { LONG } from '../harness/long.ts'
 import { until } from '../harness/until.ts'
 
 const BINARIES = '/usr/lib/postgresql/15/bin'
@@ -42,7 +45,7 @@ const TOMORROW = `${new Date(Date.now() + 86_400_000).toISOString().slice(0, 10)
 
 let base: string
 let root: HostRoot
-let store: TestS3
+let store: FaultyS3
 let server: ReturnType<typeof spawn>
 
 before(async () => {
@@ -52,7 +55,7 @@ before(async () => {
     join(base, 'h'),
     userInfo().uid === 0 ? 'postgres' : userInfo().username,
   )
-  store = await startS3()
+  store = await startFaultyS3()
   await startPostgresql()
 })
 
@@ -102,8 +105,23 @@ function access(
     caFile: undefined,
     patience: 'probe',
   })
-  const endpoint = { host: storage.endpoint, allowPrivate: storage.allowPrivate }
-  return { config, caPem: storage.caPem, stanza: STANZA, endpoint }
+  const host =
+    storage.uriStyle === 'host' ? `${storage.bucket}.${storage.endpoint}` : storage.endpoint
+  const endpoint = { host, allowPrivate: storage.allowPrivate }
+  return { config: inSmallParts(config), caPem: storage.caPem, stanza: STANZA, endpoint }
+}
+
+/** As the data of a test are small, too: 5 MiB would be one part. */
+const inSmallParts = (config: string) =>
+  config.replace('[global]\n', '[global]\nrepo1-storage-upload-chunk-size=64KiB\n')
+
+/** How many parts objects are put together from while `body` runs. */
+async function countParts(body: () => Promise<unknown>): Promise<number> {
+  const unchanged = { kind: 'slow' as const, bytesPerSecond: Number.POSITIVE_INFINITY }
+  await store.misbehave({ fault: unchanged, concerns: /^PUT .*[?&]partNumber=/ })
+  await body()
+  // It goes on to count: an end would cut what archives, which then waits for a minute.
+  return store.hits()
 }
 
 async function startPostgresql(): Promise<void> {
@@ -155,12 +173,21 @@ async function query(...texts: string[]): Promise<Record<string, unknown>[]> {
   return (results.at(-1)?.rows ?? []) as Record<string, unknown>[]
 }
 
+/** One that nothing was written to would not end. */
+async function switchSegment(): Promise<string> {
+  const [row] = await query(
+    "select pg_logical_emit_message(false, 'test', 'something')",
+    'select pg_walfile_name(pg_switch_wal()) as name',
+  )
+  return String(row?.['name'])
+}
+
 /** Returns when it is archived. */
 async function endSegment(): Promise<void> {
-  const [last] = await query('select pg_walfile_name(pg_switch_wal()) as name')
+  const last = await switchSegment()
   await until('WAL to be archived', TIMEOUT_MS, async () => {
     const [row] = await query('select last_archived_wal as name from pg_stat_archiver')
-    const isThere = String(row?.['name']) >= String(last?.['name'])
+    const isThere = String(row?.['name']) >= last
     return isThere ? { value: true } : { seen: JSON.stringify(row) }
   })
 }
@@ -185,6 +212,10 @@ test('a store is written, read and emptied again; what is wrong with it is said'
   // Whoever comes first says what the place is called, and everybody finds that.
   const { place } = await probe()
   assert.equal((await probe()).place, place)
+  const { bucket, endpoint } = store.named
+  const named = await probe({ uriStyle: 'host', bucket, endpoint })
+  assert.notEqual(named.place, place)
+  assert.ok((await readdir(store.named.directory)).includes('deep'))
   const stranger = (await createAuthority('somebody else')).certificatePem
   const cases: [Partial<S3Storage>, RegExp][] = [
     // The store of this test knows keys, and does not check signatures.
@@ -207,7 +238,9 @@ test('options and commands that are not listed are refused', async () => {
 
 test('a backup in the store is restored, replayed to a moment, and looked through', async () => {
   await query('create table public.ledger as select generate_series(1, 1000) as n')
-  await runPgbackrest(command('backup', ['--type=full', '--annotation=operation=op_1']), context())
+  const full = command('backup', ['--type=full', '--annotation=operation=op_1'])
+  const parts = await countParts(() => runPgbackrest(full, context()))
+  assert.ok(parts > 10, `${parts} parts`)
   const [backup] = (await info()).backups
   assert.equal(backup?.operationId, 'op_1')
   const [moment] = await query(
@@ -219,6 +252,13 @@ test('a backup in the store is restored, replayed to a moment, and looked throug
   const inventory = await listArchive({ repository: access('one'), archiveId: '15-1' }, context())
   assert.equal(inventory.ranges.length, 1)
   assert.ok(inventory.bytes > 0)
+  // Also one directory at a time, where one that is not there holds nothing.
+  const directories = ['0000000100000000', '0000000100000009']
+  const listed = await listArchive(
+    { repository: access('one'), archiveId: '15-1', directories },
+    context(),
+  )
+  assert.deepEqual(listed.ranges, inventory.ranges)
 
   const dataDirectory = 'data/two/pgdata'
   const restore = { repository: access('two'), dataDirectory, label: backup?.label ?? '' }
@@ -337,6 +377,37 @@ test('a replay that was cut short by a loss of power begins with the copy again'
   assert.equal(await isUnsynced(directory), false)
 })
 
+test('the end of a backup is restored although its timeline was left', async () => {
+  const dataDirectory = 'data/two/pgdata'
+  // What was recovered last archives where it left the first timeline, as an instance that leads.
+  const history = join(root.path, dataDirectory, 'pg_wal/00000002.history')
+  const config = join(root.path, 'data/one/pgdata/test.conf')
+  const ca = `--repo1-storage-ca-file=${config.replace(/conf$/, 'crt')}`
+  const where = [`--config=${config}`, ca, `--pg1-path=${join(root.path, dataDirectory)}`]
+  const push = [`--stanza=${STANZA}`, '--no-archive-async', 'archive-push', history]
+  const argv: [string, ...string[]] = ['/usr/bin/pgbackrest', ...where, ...push]
+  await runProgram({ argv, timeoutMs: TIMEOUT_MS, user: root.dropTo })
+  await runPgbackrest(command('backup', ['--type=full']), context())
+  const label = (await info()).backups.at(-1)?.label ?? ''
+  const restore = { repository: access('two'), dataDirectory, label }
+  await restoreData({ kind: 'restore-data', ...restore }, dataContext())
+  const report = await recoverData(
+    {
+      kind: 'recover-data',
+      ...restore,
+      binDirectory: BINARIES,
+      superuser: 'postgres',
+      port: PORT + 1,
+      target: { kind: 'immediate', value: '' },
+      statements: [{ text: 'select count(*)::integer as n from public.ledger', params: [] }],
+      amcheck: false,
+    },
+    dataContext(),
+  )
+  const [present] = await query('select count(*)::integer as n from public.ledger')
+  assert.deepEqual([report?.rows, report?.timeline], [[present], 3])
+})
+
 test('a store that refuses to be read is no store without backups', async () => {
   assert.ok((await info()).backups.length > 0)
   const refused = { ...command('info', ['--output=json']), repository: access('one', { key: 'X' }) }
@@ -344,7 +415,7 @@ test('a store that refuses to be read is no store without backups', async () => 
   assert.throws(() => parseRepositoryAnswer(output, STANZA), { code: 'repository-failed' })
 })
 
-test('a throttled backup reads no faster than it was told', async () => {
+test('a throttled backup reads no faster than it was told', LONG, async () => {
   const rate = 8_000_000
   const startedMs = performance.now()
   const slow = { ...command('backup', ['--type=full']), readBytesPerSecondMax: rate }
@@ -353,6 +424,43 @@ test('a throttled backup reads no faster than it was told', async () => {
   const read = (await info()).backups.at(-1)?.info.read_bytes ?? 0
   // A look comes late by some milliseconds; what was read by then is read.
   assert.ok(tookMs > (0.8 * read * 1000) / rate, `${read} bytes in ${tookMs} ms`)
+})
+
+test('WAL that waits for a store that is away is bounded, and its loss is seen', LONG, async () => {
+  const bound = 4 * SEGMENT_BYTES
+  const path = join(root.path, 'data/one/pgdata/test.conf')
+  const config = await readFile(path, 'utf8')
+  const change = { 'archive-push-queue-max': bound, 'archive-timeout': 5 }
+  const bounded = Object.entries(change).reduce(
+    (text, [key, value]) => text.replace(new RegExp(`^${key}=.*$`, 'm'), `${key}=${value}`),
+    config,
+  )
+  await endSegment()
+  await writeFile(path, bounded)
+  await store.stop()
+  const first = await switchSegment()
+  for (let written = 0; written <= 2 * bound; written += SEGMENT_BYTES) {
+    await switchSegment()
+    await until('no more WAL to wait than may', TIMEOUT_MS, async () => {
+      const [{ waiting } = {}] = await query(
+        `select count(*)::integer as waiting from pg_ls_archive_statusdir()
+         where name like '%.ready'`,
+      )
+      const isWithin = Number(waiting) * SEGMENT_BYTES <= bound
+      return isWithin ? { value: true } : { seen: `${waiting} segments wait` }
+    })
+  }
+  // PostgreSQL was told that all is well: only who lists the archive knows better.
+  const [{ last } = {}] = await query('select last_archived_wal as last from pg_stat_archiver')
+  assert.ok(String(last) >= first, `${first} was not given up, but ${last}`)
+  await store.start()
+  await writeFile(path, config)
+  await endSegment()
+  const listed = await listArchive({ repository: access('one'), archiveId: '15-1' }, context())
+  const number = parseSegmentName(first)?.number ?? Number.NaN
+  const isHeld = listed.ranges.some((range) => range.first <= number && number <= range.last)
+  assert.equal(isHeld, false)
+  assert.ok(listed.ranges.some((range) => range.last > number))
 })
 
 test('what is removed from the store is gone', async () => {

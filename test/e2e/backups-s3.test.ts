@@ -1,10 +1,16 @@
 // Backups in an S3 store, over TLS with an authority of its own: what is wrong with a store is said
 // before it is accepted, and a store that goes away is told and hurts nobody.
 import assert from 'node:assert/strict'
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { readdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { after, before, test } from 'node:test'
-import type { Backup, Repository } from '@howdah/core/contract/backups.ts'
+import type {
+  Backup,
+  BackupStatus,
+  Repository,
+  RestorePlan,
+} from '@howdah/core/contract/backups.ts'
 import type { Cluster, ClusterAccepted, OperationAccepted } from '@howdah/core/contract/clusters.ts'
 import type { Operation } from '@howdah/core/contract/operations.ts'
 import type { Problem } from '@howdah/core/contract/resource.ts'
@@ -15,10 +21,12 @@ import {
   endSegment,
   listEvents,
   sufferFault,
+  waitTold,
   waitWhole,
 } from '../harness/archive-faults.ts'
 import { sql, type TestCluster } from '../harness/cluster.ts'
 import { type FaultyS3, startFaultyS3 } from '../harness/faulty-s3.ts'
+import { flipBit } from '../harness/flip-bit.ts'
 import { findHomeProcesses } from '../harness/home-processes.ts'
 import { connectPlatformDb } from '../harness/inventory.ts'
 import { LONG } from '../harness/long.ts'
@@ -75,14 +83,18 @@ async function succeed(reply: { status: number; body: OperationAccepted }): Prom
   return operation
 }
 
-/** A backup may be running because it is its time: then the drill waits for it. */
-async function drill() {
-  return until('the drill to be accepted', FREE_TIMEOUT_MS, async () => {
-    const path = '/v1/clusters/demo/restore-drills'
-    const reply = await platform.api<OperationAccepted & Problem>('POST', path, {})
+const post = (path: string, body: unknown) =>
+  platform.api<OperationAccepted & Problem>('POST', `/v1/clusters/${path}`, body)
+
+/** A backup may be running because it is its time: then what is asked for waits for it. */
+async function postWhenFree(path: string, body: unknown = {}) {
+  return until(`${path} to be accepted`, FREE_TIMEOUT_MS, async () => {
+    const reply = await post(`demo/${path}`, body)
     return reply.status === 409 ? { seen: reply.body.detail } : { value: reply }
   })
 }
+
+const drill = () => postWhenFree('restore-drills')
 
 test('a store that does not do what it should is not accepted, and says why', LONG, async () => {
   const stranger = (await createAuthority('somebody else')).certificatePem
@@ -133,8 +145,8 @@ test('a cluster is backed up there, proven and forked', async () => {
   assert.equal(row?.n, 1000)
 })
 
-async function newestBackup(): Promise<Backup | undefined> {
-  const path = '/v1/clusters/demo/backups'
+async function newestBackup(name = 'demo'): Promise<Backup | undefined> {
+  const path = `/v1/clusters/${name}/backups`
   return (await platform.api<{ data: Backup[] }>('GET', path)).body.data[0]
 }
 
@@ -155,9 +167,31 @@ test('a drill that cannot read the store says nothing about the backup', async (
   assert.deepEqual(await newestBackup(), before)
 })
 
+test('a restore in place from a store that cannot be read stops nothing', async () => {
+  const backup = (await newestBackup())?.label
+  const refuse = { kind: 'answer' as const, status: 403, code: 'AccessDenied' }
+  await store.misbehave({ fault: refuse, concerns: /^GET .*\/backup\.info/ })
+  try {
+    const reply = await postWhenFree('restore', { backup, confirm: 'demo' })
+    const { error } = await platform.waitOperation(reply.body.operation.id, OPERATION_TIMEOUT_MS)
+    assert.ok(store.hits() > 0)
+    assert.deepEqual([error?.step, error?.code], ['choose', 'repository-failed'], error?.detail)
+    const { body } = await platform.api<Cluster>('GET', '/v1/clusters/demo')
+    assert.equal(body.state, 'available', body.message)
+    const [row] = await sql<{ n: number }>({ cluster }, 'select count(*)::integer as n from ledger')
+    assert.equal(row?.n, 1000)
+  } finally {
+    await store.misbehave(undefined)
+  }
+})
+
 // What may happen to a store is more than fits here: `npm run backup-faults` tries all of it.
-for (const name of ['away', 'forgets']) {
-  test(`a store that fails (${name}) is told, clients notice nothing, it catches up`, async () => {
+for (const [name, options] of [
+  ['away', {}],
+  ['forgets', LONG],
+] as const) {
+  const says = `a store that fails (${name}) is told, clients notice nothing, it catches up`
+  test(says, options, async () => {
     const fault = ARCHIVE_FAULTS.find((one) => one.name === name) as ArchiveFault
     const { writer } = await sufferFault({ platform, cluster, store }, fault)
     assert.deepEqual(writer.errors, [])
@@ -206,7 +240,7 @@ function programs(): string[] {
     .map(({ pid, argv }) => `${pid} ${argv.join(' ')}`)
 }
 
-test('keys of a store are changed while it is archived to, and no moment is lost', async () => {
+test('keys of a store change while it is archived to, and no moment is lost', LONG, async () => {
   const stage = { platform, cluster, store }
   const known = new Set((await listEvents(stage)).map(({ id }) => id))
   const path = '/v1/repositories/far'
@@ -241,6 +275,147 @@ test('keys of a store are changed while it is archived to, and no moment is lost
   )
 })
 
-test('after all of this a backup is proven', async () => {
+/** The newest of those that are there; whose middle is what was written, not the end of a cut. */
+async function archiveSegment(): Promise<{ name: string; path: string; lsn: string }> {
+  await endSegment({ platform, cluster })
+  const noise = 'select md5(random()::text) as text from generate_series(1, 40000)'
+  await sql({ cluster }, `create table noise as ${noise}`)
+  const text = 'select pg_walfile_name(lsn) as name, lsn::text from pg_current_wal_lsn() as lsn'
+  const [row] = await sql<{ name: string; lsn: string }>({ cluster }, text)
+  await endSegment({ platform, cluster })
+  const { name, lsn } = row as { name: string; lsn: string }
+  const top = join(store.directory, cluster.cluster.id, 'archive')
+  return until('the segment to be archived', FREE_TIMEOUT_MS, async () => {
+    const paths = await readdir(top, { recursive: true })
+    const found = paths.find((path) => path.includes(`${name}-`) && path.endsWith('_object'))
+    return found === undefined ? { seen: name } : { value: { name, path: join(top, found), lsn } }
+  })
+}
+
+test('a segment that a store broke is a gap, and ends no restore unsaid', LONG, async () => {
+  const stage = { platform, cluster, store }
+  const known = new Set((await listEvents(stage)).map(({ id }) => id))
+  const before = await newestBackup()
+  const { name, path, lsn } = await archiveSegment()
+  await flipBit(path)
+  const at = new Date().toISOString()
+  const { error } = await forkToNow('demo', 'short-of-it')
+  assert.equal(error?.step, 'replay', error?.detail)
+  assert.match(error?.detail ?? '', new RegExp(`^replay ended at .* in ${name}, before .*: .+`))
+  const reply = await postWhenFree('restore-drills', { backup: before?.id })
+  const { error: said } = await platform.waitOperation(
+    reply.body.operation.id,
+    OPERATION_TIMEOUT_MS,
+  )
+  assert.equal(said?.code, 'backup-damaged', JSON.stringify(said))
+  assert.match(
+    said?.detail ?? '',
+    new RegExp(`^WAL behind ${before?.label} is broken.* in ${name}`),
+  )
+  const gap = await waitTold(stage, known, ['archive.gap'])
+  assert.match(gap.message, new RegExp(`is missing in its repository: ${name}$`))
+  // Nobody can tell whether a time is before the gap: nothing is stopped for it.
+  const refused = [
+    await post('demo/restore', { at, backup: before?.id, confirm: 'demo' }),
+    await post('demo/fork', { name: 'never', lsn, backup: before?.id }),
+  ]
+  for (const { status, body } of refused) {
+    assert.deepEqual([status, body.code], [422, 'outside-window'], JSON.stringify(body))
+    assert.match(body.detail, new RegExp(`WAL is missing .*${name}`))
+  }
+  const next = await until('a backup to begin the window anew', FREE_TIMEOUT_MS, async () => {
+    const newest = await newestBackup()
+    const isLater = Date.parse(newest?.stopped_at ?? '') >= Date.parse(gap.at)
+    return isLater ? { value: newest } : { seen: `the newest is of ${newest?.stopped_at}` }
+  })
+  assert.notEqual(next?.id, before?.id)
+  const status = await backupStatus()
+  assert.doesNotMatch(status.state, /broken/, status.message)
+  const latest = await post('demo/fork', { name: 'whole-again', plan: true })
+  assert.equal((latest.body as unknown as RestorePlan).backup, next?.label)
+})
+
+const backupStatus = async () =>
+  (await platform.api<BackupStatus>('GET', '/v1/clusters/demo/backup-status')).body
+const backups = async () =>
+  (await platform.api<{ data: Backup[] }>('GET', '/v1/clusters/demo/backups')).body.data
+
+test('an emptied store is told, and not begun anew; another one is the way out', LONG, async () => {
+  const stage = { platform, cluster, store }
+  const place = join(store.directory, cluster.cluster.id)
+  const empty = async () => {
+    const known = new Set((await listEvents(stage)).map(({ id }) => id))
+    await rename(place, `${place}.away`)
+    const gone = await waitTold(stage, known, ['archive.gone'])
+    assert.match(gone.message, /nothing is left of the backups.* howdah cluster change-repository/)
+  }
+  await empty()
+  const there = await backups()
+  const { state, message } = await backupStatus()
+  assert.equal(state, 'broken', message)
+  const reply = await postWhenFree('backups')
+  const { error } = await platform.waitOperation(reply.body.operation.id, OPERATION_TIMEOUT_MS)
+  assert.deepEqual([error?.step, error?.code], ['prepare', 'repository-failed'], error?.detail)
+  assert.match(error?.detail ?? '', /^nothing is left of the backups that were there; mount/)
+  assert.equal(existsSync(place), false)
+  assert.deepEqual(await backups(), there)
+  // As a disk that is mounted again.
+  await rename(`${place}.away`, place)
+  await until('a look to find it', FREE_TIMEOUT_MS, async () => {
+    const now = await backupStatus()
+    return now.state === 'broken' ? { seen: now.message } : { value: now }
+  })
+  await endSegment(stage)
+  await waitWhole(stage)
+  assert.equal((await newestBackup())?.label, there[0]?.label)
+
+  await empty()
+  store.addKey('THIRD', 'OF-THE-THIRD')
+  const named = { ...store.named, name: 'named', uri_style: 'host', directory: undefined }
+  const added = await add({ ...named, key: 'THIRD', secret: 'OF-THE-THIRD' })
+  assert.equal(added.status, 201, JSON.stringify(added.body))
+  await succeed(await postWhenFree('repository', { repository: 'named' }))
+  assert.ok((await readdir(store.named.directory)).includes(cluster.cluster.id))
+  assert.equal((await newestBackup())?.repository, 'named')
+  const after = await backupStatus()
+  assert.doesNotMatch(after.state, /broken|none/, after.message)
+})
+
+test('after all of this a backup is proven', LONG, async () => {
   await succeed(await drill())
+})
+
+async function purge(name: string): Promise<void> {
+  const body = { confirm: name, purge: true, keep_backups: true }
+  const path = `/v1/clusters/${name}`
+  await succeed(await platform.api('DELETE', path, body, { 'if-match': '*' }))
+}
+
+/** To a moment that nothing of it was written after. */
+async function forkToNow(source: string, name: string): Promise<Operation> {
+  const body = { name, instances: 1, at: new Date().toISOString() }
+  const path = `/v1/clusters/${source}/fork`
+  const reply = await platform.api<ClusterAccepted>('POST', path, body)
+  assert.equal(reply.status, 202, JSON.stringify(reply.body))
+  return platform.waitOperation(reply.body.operation.id, OPERATION_TIMEOUT_MS)
+}
+
+test('a deleted cluster is forked to its end where its WAL was seen', LONG, async () => {
+  await until('a backup of the twin', FREE_TIMEOUT_MS, async () => {
+    const found = await newestBackup('twin')
+    return found === undefined ? { seen: 'none' } : { value: found }
+  })
+  await purge('twin')
+  const whole = await forkToNow('twin', 'whole')
+  assert.equal(whole.state, 'succeeded', JSON.stringify(whole.error))
+  await store.misbehave({ fault: { kind: 'answer', status: 503, code: 'SlowDown' } })
+  try {
+    await sql({ cluster }, 'insert into ledger values (-1)')
+    await purge('demo')
+  } finally {
+    await store.misbehave(undefined)
+  }
+  const { error } = await forkToNow('demo', 'short')
+  assert.deepEqual([error?.step, error?.code], ['replay', 'repository-failed'], error?.detail)
+  assert.match(error?.detail ?? '', /before that moment: WAL is missing/)
 })

@@ -16,8 +16,10 @@ import pg from 'pg'
 import { HOSTILE_PIECES, hostileText } from '../../control-plane/src/testing/hostile-text.ts'
 import { judgeReply } from '../harness/api-verdict.ts'
 import { connect, sql, type TestCluster } from '../harness/cluster.ts'
+import { LONG } from '../harness/long.ts'
 import { startPlatform, type TestPlatform } from '../harness/platform.ts'
 import { requestRaw } from '../harness/raw-request.ts'
+import { startS3 } from '../harness/s3.ts'
 import { until } from '../harness/until.ts'
 
 const { values: options } = parseArgs({
@@ -25,7 +27,7 @@ const { values: options } = parseArgs({
   strict: false,
 })
 /** Of what takes seconds each; what is refused at the door is tried ten times as often. */
-const RUNS = Number(options['runs'] ?? 8)
+const RUNS = Number(options['runs'] ?? ('skip' in LONG ? 4 : 8))
 const SEED = Number(options['seed'] ?? 20_250_708)
 const SUBNET = '127.64.0'
 const OPERATION_TIMEOUT_MS = 180_000
@@ -428,29 +430,130 @@ test('clusters, hosts and users with hostile names are refused, and nothing is m
   assert.deepEqual(await count(), before)
 })
 
+const hostile = fc.oneof(fc.constantFrom(...pieces), hostileText(64))
+/** Nothing that any name or address of a repository may hold. */
+const strange = hostile.filter((text) => /[^A-Za-z0-9._/-]/.test(text))
+const unprintable = hostile.filter((text) => /[^!-~]/.test(text))
+const S3_FIELDS = ['name', 'endpoint', 'bucket', 'region', 'prefix', 'uri_style', 'ca_pem'] as const
+
+test('a repository with hostile settings is refused, and nothing is made', async () => {
+  // Whoever may see them sees where they are: `call` would take that for a leak.
+  const names = async () => {
+    const { body } = await platform.api<{ data: { name: string }[] }>('GET', '/v1/repositories')
+    return body.data.map(({ name }) => name)
+  }
+  assert.deepEqual(await names(), ['local'])
+  const place = { endpoint: 'localhost', bucket: 'fine', key: 'key', secret: 'secret' }
+  const fine = { name: 'fine', kind: 's3', ...place, allow_private: true, port: 1 }
+  const below = { name: 'fine', kind: 'directory' }
+  await fc.assert(
+    fc.asyncProperty(
+      fc.constantFrom(...S3_FIELDS),
+      strange,
+      unprintable,
+      async (field, ...texts) => {
+        const [text, secret] = texts
+        const update = '/v1/repositories/local'
+        const attempts = [
+          await call('POST', '/v1/repositories', { ...fine, [field]: text }),
+          await call('POST', '/v1/repositories', { ...fine, key: secret }),
+          await call('POST', '/v1/repositories', { ...fine, secret }),
+          await call('POST', '/v1/repositories', { ...below, path: `/tmp/${text}` }),
+          await call('PATCH', update, { key: secret }, '*'),
+          await call('PATCH', update, { ca_pem: `-----BEGIN CERTIFICATE-----${text}"` }, '*'),
+          await call('POST', '/v1/clusters', { name: 'fine', repository: text }),
+        ]
+        for (const { status } of attempts)
+          assert.ok(status === 400 || status === 404, String(status))
+      },
+    ),
+    { seed: SEED, numRuns: RUNS * 10 },
+  )
+  for (const path of ['/tmp/../tmp', '/', '//tmp', '/tmp/', '/tmp/.', 'tmp', '/a'.repeat(101)]) {
+    assert.equal((await call('POST', '/v1/repositories', { ...below, path })).status, 400, path)
+  }
+  assert.deepEqual(await names(), ['local'])
+})
+
+test('keys of a store reach it as they are, whatever they hold', async () => {
+  await using store = await startS3()
+  const key = `$(id)'"#;[global]%p\\`
+  store.addKey(key, 'unchecked')
+  const { endpoint, port, bucket, caPem } = store
+  const place = { endpoint, port, bucket, ca_pem: caPem, uri_style: 'path', allow_private: true }
+  const secret = `'";touch$\u007bIFS}${CANARY};\`touch$\u007bIFS}${CANARY}\`#[global:x]%p`
+  const wanted = { name: 'far', kind: 's3', ...place, key, secret }
+  const added = await call('POST', '/v1/repositories', wanted)
+  assert.equal(added.status, 201, JSON.stringify(added.body))
+  assert.equal((await call('DELETE', '/v1/repositories/far')).status, 204)
+})
+
+test('moments, backups and policies of hostile text are refused and change nothing', async () => {
+  const at = '/v1/clusters/demo'
+  const seen = async () => {
+    const read = async (path: string) => (await call('GET', path)).body
+    const clusters = (await read('/v1/clusters'))['data'] as { name: string }[]
+    const names = clusters.map(({ name }) => name)
+    return [names, await read(`${at}/restore-points`), await read(`${at}/backup-policy`)]
+  }
+  const before = await seen()
+  const wrong = strange.filter((text) => text.trim() !== '')
+  await fc.assert(
+    fc.asyncProperty(wrong, async (text) => {
+      const moments = [
+        ...[{ at: text }, { at: `2026-01-01T00:00:00Z${text}` }, { lsn: `0/1${text}` }],
+        ...[{ xid: `1${text}` }, { restore_point: `a${text}` }, { backup: text }],
+      ]
+      const policies = [
+        ...[{ full: text }, { full: `0 1 * * 0${text}` }, { differential: text }, { drill: text }],
+        ...[{ timezone: text }, { timezone: `UTC${text}` }, { keep_full: text }, { [text]: 1 }],
+      ]
+      const attempts: [string, string, object?][] = [
+        ...moments.flatMap((moment): [string, string, object][] => [
+          ['POST', 'fork', { name: 'fine', ...moment }],
+          ['POST', 'restore', { confirm: 'demo', ...moment }],
+        ]),
+        ...policies.map((policy): [string, string, object] => ['PATCH', 'backup-policy', policy]),
+        ['POST', 'fork', { name: text }],
+        ['POST', 'restore-points', { name: text }],
+        ['POST', 'restore-drills', { backup: text }],
+        ['POST', 'backups', { type: text }],
+        ['POST', 'repository', { repository: text }],
+        ['GET', `backups/${encodeURIComponent(text)}`],
+        ['DELETE', `backups/${encodeURIComponent(text)}`],
+      ]
+      for (const [method, path, body] of attempts) {
+        const { status } = await call(method, `${at}/${path}`, body)
+        const said = `${method} ${path} ${JSON.stringify(body)}: ${status}`
+        assert.ok(status === 400 || status === 404, said)
+      }
+    }),
+    { seed: SEED, numRuns: RUNS * 3 },
+  )
+  assert.deepEqual(await seen(), before)
+})
+
+test('a restore point may be called whatever its rule allows, and is found by that', async () => {
+  const path = '/v1/clusters/demo/restore-points'
+  const names = ['__proto__', 'constructor', 'null', '0x1f', '_', 'a..b', 'X'.repeat(63)]
+  for (const name of names) assert.equal((await call('POST', path, { name })).status, 201, name)
+  const { body } = await call('GET', path)
+  const listed = (body['data'] as { name: string }[]).map(({ name }) => name)
+  assert.deepEqual(listed.toSorted(), names.toSorted())
+  const plan = async (name: string) => {
+    const wanted = { name: 'fine', restore_point: name, plan: true }
+    return (await call('POST', '/v1/clusters/demo/fork', wanted)).body['detail']
+  }
+  for (const name of names) assert.doesNotMatch(String(await plan(name)), /there is no restore/)
+  assert.match(String(await plan('toString')), /there is no restore point toString/)
+})
+
 // They end up in pg_hba.conf, where a space or a line break would be a new rule.
 const ADDRESSES = [
   ...['all', '0.0.0.0/0', '127.0.0.1/8', '127.0.0.1 trust', '127.0.0.1\nhost all all all trust'],
-  ...[
-    'samenet',
-    '::1%lo',
-    'fe80::1%eth0',
-    '1.2.3',
-    '0x7f000001',
-    '2130706433',
-    '127.1',
-    '::ffff:1.2.3.4',
-  ],
-  ...[
-    '[::1]',
-    '::1/0',
-    '01.02.03.04',
-    '1.2.3.4.5',
-    'localhost',
-    '.example.com',
-    '１.２.３.４',
-    '::g',
-  ],
+  ...['samenet', '::1%lo', 'fe80::1%eth0', '1.2.3', '0x7f000001', '2130706433', '127.1'],
+  ...['::ffff:1.2.3.4', '[::1]', '::1/0', '01.02.03.04', '1.2.3.4.5', 'localhost'],
+  ...['.example.com', '１.２.３.４', '::g'],
 ]
 
 test('an address is one address, or it is refused', async () => {

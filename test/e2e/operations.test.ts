@@ -212,7 +212,7 @@ test('a creation that failed for want of its hosts succeeds when they are back',
   await succeed(await remove('late', true))
 })
 
-test('a deleted cluster comes back with its rows, a purged one never', async () => {
+test('a deleted cluster comes back with its rows, a purged one never', LONG, async () => {
   const empty = await inventory(platform)
   const cluster = await platform.createCluster('phoenix', { instances: 3 })
   await platform.sql({ cluster }, 'create table note (line text)')

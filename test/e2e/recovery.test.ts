@@ -2,14 +2,15 @@
 // for it; without the control plane everything goes on, and a host that reboots comes back as it
 // was.
 import assert from 'node:assert/strict'
-import { writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, beforeEach, test } from 'node:test'
-import type { Cluster } from '@howdah/core/contract/clusters.ts'
+import type { Cluster, OperationAccepted } from '@howdah/core/contract/clusters.ts'
 import type { Host } from '@howdah/core/contract/hosts.ts'
 import { requestApi } from '../harness/api.ts'
 import type { TestCluster } from '../harness/cluster.ts'
-import { controlPlanePid } from '../harness/crash.ts'
+import { arm, controlPlanePid } from '../harness/crash.ts'
 import {
   commandHostService,
   commandPlatformService,
@@ -21,25 +22,30 @@ import {
 import { connectPlatformDb } from '../harness/inventory.ts'
 import { LONG } from '../harness/long.ts'
 import { explainFailures, startPlatform, type TestPlatform } from '../harness/platform.ts'
+import { askPooler, findGateway, type GatewayPlace, type Pooler } from '../harness/pooler.ts'
 import { superuserSql } from '../harness/superuser-sql.ts'
 import { until } from '../harness/until.ts'
-import { startWriter, type WriterReport } from '../harness/writer.ts'
+import { startWriter, type Writer, type WriterReport } from '../harness/writer.ts'
 
 const HEALTHY_TIMEOUT_MS = 90_000
 const ANSWER_TIMEOUT_MS = 30_000
+/** Of an agent that is killed while it holds clients: until another one has started. */
+const LET_GO_TIMEOUT_MS = 10_000
+const STALL_MS_MAX = 15_000
+/** Of a change, once another instance writes: three checks that succeed and four that do not. */
+const CHECKS_TIMEOUT_MS = 12_000
+const READERS = 8
+/** Patroni tells how far the leader is every few seconds. */
+const READS_TIMEOUT_MS = 30_000
 
 let platform: TestPlatform
 let alive: TestCluster
-/** The gateway's host, and the id that its services carry. */
-let gateway: { host: string; id: string }
+let gateway: GatewayPlace
 
 before(async () => {
   platform = await startPlatform({ subnet: '127.63.0' })
   alive = await platform.createCluster('alive', { instances: 3 })
-  const service = hostProcesses(platform, 'host-4')
-    .map((process) => /haproxy-(gwy_[0-9a-z]+)/.exec(process.service)?.[1])
-    .find((id) => id !== undefined)
-  gateway = { host: 'host-4', id: service ?? '' }
+  gateway = findGateway(platform, 'host-4')
 })
 
 after(async () => {
@@ -53,20 +59,20 @@ beforeEach(async () => {
 })
 
 /** Three instances, two of them streaming, one sync: also what the control plane sees. */
-async function waitHealthy(): Promise<Cluster> {
+async function waitHealthy(states: readonly Cluster['state'][] = ['available']): Promise<Cluster> {
   return until('the cluster to be healthy', HEALTHY_TIMEOUT_MS, async () => {
     const { body } = await platform.api<Cluster>('GET', '/v1/clusters/alive')
     const roles = body.instances.map(({ role }) => role).sort()
     const complete = roles.join() === 'leader,replica,sync-replica'
-    const isHealthy = complete && body.state === 'available'
+    const isHealthy = complete && states.includes(body.state)
     return isHealthy ? { value: body } : { seen: `${body.state} ${body.message} ${roles}` }
   })
 }
 
-/** Asked through the write endpoint: what the control plane knows may be of before its restart. */
-async function leadingAddress(): Promise<string> {
+/** Asked through the gateway: what the control plane knows may be of before its restart. */
+async function leadingAddress(purpose: 'write' | 'write-direct' = 'write'): Promise<string> {
   const [row] = await platform.sql<{ address: string }>(
-    { cluster: alive },
+    { cluster: alive, purpose },
     'select host(inet_server_addr()) as address',
   )
   return row?.address ?? ''
@@ -143,7 +149,7 @@ test('an agent that is killed is back, and no session noticed', async () => {
   assert.deepEqual(report.errors, [])
 })
 
-test('each dcs member that is killed is back, and no session noticed', async () => {
+test('each dcs member that is killed is back, and no session noticed', LONG, async () => {
   const report = await undisturbed('members', async () => {
     for (const host of ['host-1', 'host-2', 'host-3']) {
       await killService(platform, host, 'etcd')
@@ -204,6 +210,227 @@ test('without the control plane reads and writes go on, and what dies comes back
   } finally {
     await startControlPlane()
   }
+})
+
+/** The process of PostgreSQL that leads. */
+async function leadingPostmaster(): Promise<number> {
+  const [row] = await superuserSql<{ directory: string }>(
+    platform,
+    'alive',
+    `select current_setting('data_directory') as directory`,
+  )
+  const file = await readFile(join(row?.directory ?? '', 'postmaster.pid'), 'utf8')
+  return Number.parseInt(file, 10)
+}
+
+test('without the control plane a leader that dies is replaced, and told of later', async () => {
+  const former = await leadingAddress()
+  const postmaster = await leadingPostmaster()
+  await using writer = await startWriter({ cluster: alive, purpose: 'write' }, 'replaced')
+  await until('the writer to write', ANSWER_TIMEOUT_MS, () =>
+    writer.committed() > 20 ? { value: true } : { seen: `${writer.committed()} rows` },
+  )
+  const killedAt = Date.now()
+  await stopControlPlane()
+  try {
+    process.kill(postmaster, 'SIGKILL')
+    await until('another instance to be written to', ANSWER_TIMEOUT_MS, async () => {
+      const address = await leadingAddress()
+      return address !== former && address !== '' ? { value: true } : { seen: address }
+    })
+    const soFar = writer.committed()
+    await until('the writer to go on', ANSWER_TIMEOUT_MS, () =>
+      writer.committed() > soFar + 20 ? { value: true } : { seen: `${writer.committed()} rows` },
+    )
+    const report = await writer.stop()
+    assert.equal(report.lost, 0, 'an acknowledged row is gone')
+  } finally {
+    await startControlPlane()
+  }
+  await until('the failover to be on record', HEALTHY_TIMEOUT_MS, async () => {
+    const { body } = await platform.api<Cluster>('GET', '/v1/clusters/alive')
+    const { last_failover: last } = body
+    const isTold = last !== null && Date.parse(last.at) >= killedAt && !last.planned
+    return isTold ? { value: true } : { seen: JSON.stringify(last) }
+  })
+})
+
+async function writerWrites(writer: Writer, rows: number): Promise<void> {
+  const soFar = writer.committed()
+  await until('the writer to go on', ANSWER_TIMEOUT_MS, () => {
+    const now = writer.committed()
+    return now > soFar + rows ? { value: true } : { seen: `${now - soFar} rows` }
+  })
+}
+
+async function switchOver(): Promise<string> {
+  const path = '/v1/clusters/alive/switchover'
+  const { status, body } = await platform.api<OperationAccepted>('POST', path, {})
+  assert.equal(status, 202, JSON.stringify(body))
+  return body.operation.id
+}
+
+const LOOKS = 500
+
+/** For a few tenths of a second in a switchover: so it is looked for without a rest. */
+async function awaitHold(pooler: Pooler): Promise<void> {
+  await until('the clients to be held', HEALTHY_TIMEOUT_MS, async () => {
+    for (let look = 0; look < LOOKS; look += 1) if (await pooler.holds()) return { value: true }
+    return { seen: 'nobody is' }
+  })
+}
+
+async function awaitLetGo(pooler: Pooler): Promise<void> {
+  await until('the clients to be let go', LET_GO_TIMEOUT_MS, async () =>
+    (await pooler.holds()) ? { seen: 'they are held' } : { value: true },
+  )
+}
+
+test('an agent that dies while it holds the clients lets them go when it is back', async () => {
+  await using writer = await startWriter({ cluster: alive, purpose: 'write' }, 'held')
+  await writerWrites(writer, 20)
+  await using pooler = await askPooler(platform, alive, gateway)
+  const agent = serviceProcess(platform, gateway.host, 'agent')?.pid ?? Number.NaN
+  const former = await leadingAddress()
+  const operationId = await switchOver()
+  await awaitHold(pooler)
+  process.kill(agent, 'SIGKILL')
+  // PgBouncer does not end it by itself.
+  assert.equal(await pooler.holds(), true, 'they were let go before the agent was killed')
+  await awaitLetGo(pooler)
+  await writerWrites(writer, 50)
+  const operation = await platform.waitOperation(operationId, HEALTHY_TIMEOUT_MS)
+  const said = operation.steps.map(({ message }) => message).join()
+  const isChanged = (await leadingAddress()) !== former
+  // By whether the word that they are held went out before the agent died, and by whether it was
+  // back in time to hold them again.
+  const ended = isChanged ? 'succeeded' : 'failed'
+  assert.equal(operation.state, ended, `${JSON.stringify(operation.error)} ${said}`)
+  const report = await writer.stop()
+  const isSure = /none failed/.test(said)
+  if (isChanged && !isSure) assert.match(said, /some may have failed/, 'nobody knows it')
+  if (isSure) assert.deepEqual(report.errors, [])
+  assert.equal(report.lost, 0, 'an acknowledged row is gone')
+  assert.ok(report.stallMsMax < STALL_MS_MAX, `nothing was written for ${report.stallMsMax} ms`)
+})
+
+test('a control plane that dies while clients are held need not be back for them', async () => {
+  await using writer = await startWriter({ cluster: alive, purpose: 'write' }, 'left_alone')
+  await writerWrites(writer, 20)
+  await using pooler = await askPooler(platform, alive, gateway)
+  await arm(platform, 'switch-leader/held')
+  const operationId = await switchOver()
+  await commandPlatformService(platform, 'control-plane', '-O')
+  try {
+    await awaitHold(pooler)
+    await awaitLetGo(pooler)
+    await writerWrites(writer, 50)
+    assert.equal(existsSync(platform.faultFile), false, 'the control plane did not die')
+    assert.equal(controlPlanePid(platform), undefined)
+  } finally {
+    await startControlPlane()
+  }
+  const operation = await platform.waitOperation(operationId, HEALTHY_TIMEOUT_MS)
+  assert.equal(operation.state, 'succeeded', JSON.stringify(operation.error))
+  const report = await writer.stop()
+  assert.deepEqual([report.errors, report.lost], [[], 0])
+  // The former leader had been drained for the change.
+  const { instances } = await waitHealthy()
+  await awaitReadsFrom(instances.filter(({ role }) => role !== 'leader'))
+})
+
+/** Where a writable instance is that is not `former`, asked of each. */
+async function nextLeader(former: string): Promise<string> {
+  const others = alive.cluster.instances.filter(({ address }) => address !== former)
+  return until('another instance to lead', ANSWER_TIMEOUT_MS, async () => {
+    for (const at of others) {
+      const [row] = await platform.sql<{ standby: boolean }>(
+        { cluster: alive, at },
+        'select pg_is_in_recovery() as standby',
+      )
+      if (row?.standby === false) return { value: at.address }
+    }
+    return { seen: 'only replicas' }
+  })
+}
+
+test("without its agent a gateway follows by HAProxy's own checks", LONG, async () => {
+  await commandHostService(platform, gateway.host, 'agent', '-wD', '-T', '20000', '-Ok')
+  const haproxy = `haproxy-${gateway.id}`
+  try {
+    for (const restarts of [false, true]) {
+      // The control plane finds the gateway's host away.
+      await waitHealthy(['available', 'degraded'])
+      const former = await leadingAddress()
+      process.kill(await leadingPostmaster(), 'SIGKILL')
+      if (restarts) await killService(platform, gateway.host, haproxy)
+      const leader = await nextLeader(former)
+      for (const purpose of ['write-direct', 'write'] as const) {
+        await until(`${purpose} to reach ${leader}`, CHECKS_TIMEOUT_MS, async () => {
+          const address = await leadingAddress(purpose)
+          return address === leader ? { value: true } : { seen: address }
+        })
+      }
+      await killService(platform, gateway.host, haproxy)
+      const strayed: string[] = []
+      await until('a HAProxy that starts to find it, too', CHECKS_TIMEOUT_MS, async () => {
+        const address = await leadingAddress('write-direct')
+        if (address !== leader) strayed.push(address)
+        return address === leader ? { value: true } : { seen: address }
+      })
+      assert.deepEqual(strayed, [], 'a session reached an instance that does not lead')
+    }
+    assert.equal(serviceProcess(platform, gateway.host, 'agent'), undefined)
+  } finally {
+    await commandHostService(platform, gateway.host, 'agent', '-u')
+  }
+})
+
+/** From where eight readers at once are answered. */
+async function readFrom(): Promise<string> {
+  const text = 'select host(inet_server_addr()) as address, pg_sleep(0.1)'
+  const asked = Array.from({ length: READERS }, () =>
+    platform.sql<{ address: string }>({ cluster: alive, purpose: 'read-direct' }, text),
+  )
+  const addresses = (await Promise.all(asked)).map(([row]) => row?.address ?? '')
+  return [...new Set(addresses)].sort().join()
+}
+
+async function awaitReadsFrom(instances: readonly { address: string }[]): Promise<void> {
+  const wanted = instances.map(({ address }) => address).sort()
+  await until(`reads to be answered by ${wanted}`, READS_TIMEOUT_MS, async () => {
+    const seen = await readFrom()
+    return seen === wanted.join() ? { value: true } : { seen }
+  })
+}
+
+test('a replica that falls behind gets no new readers until it is back', async () => {
+  const { instances } = await waitHealthy()
+  const replicas = instances.filter(({ role }) => role !== 'leader')
+  const lagging = replicas.find(({ role }) => role === 'replica')
+  assert.ok(lagging)
+  await awaitReadsFrom(replicas)
+  // Patroni ends a pause of the replay itself.
+  const [replay] = await superuserSql<{ pid: number }>(
+    platform,
+    'alive',
+    `select pid from pg_stat_activity where backend_type = 'startup'`,
+    lagging,
+  )
+  const startup = replay?.pid ?? Number.NaN
+  process.kill(startup, 'SIGSTOP')
+  try {
+    // Twice as much as a replica may be behind.
+    await platform.sql(
+      { cluster: alive },
+      `create table behind as select n, repeat(md5(n::text), 32) as filler
+       from generate_series(1, 32768) n`,
+    )
+    await awaitReadsFrom(replicas.filter((one) => one !== lagging))
+  } finally {
+    process.kill(startup, 'SIGCONT')
+  }
+  await awaitReadsFrom(replicas)
 })
 
 function servicesOf(host: string): string[] {

@@ -3,17 +3,24 @@
 // platform database, in every spelling.
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { promisify } from 'node:util'
+import type { Backup } from '@howdah/core/contract/backups.ts'
+import type { ClusterAccepted } from '@howdah/core/contract/clusters.ts'
+import type { Event, Operation } from '@howdah/core/contract/operations.ts'
 import pg from 'pg'
 import { readSealer } from '../../control-plane/src/sealing.ts'
 import { openStream } from '../harness/api.ts'
 import { type ApiDocument, routesOf } from '../harness/api-schema.ts'
+import { dieAlong } from '../harness/crash.ts'
 import { connectPlatformDb } from '../harness/inventory.ts'
 import { listFiles, needlesFor, readLatin, sampleProcesses } from '../harness/leaks.ts'
 import { startPlatform, type TestPlatform } from '../harness/platform.ts'
+import { startS3, type TestS3 } from '../harness/s3.ts'
+import { superuserSql } from '../harness/superuser-sql.ts'
 import { until } from '../harness/until.ts'
 
 const SUBNET = '127.64.0'
@@ -24,6 +31,7 @@ const SAMPLE_MS = 50
 const GIVEN_PASSWORD = `it's a "given" \\ password+/=`
 
 let platform: TestPlatform
+let store: TestS3
 let admin: pg.Client
 const secrets = new Map<string, string>()
 const verifiers = new Map<string, string>()
@@ -38,8 +46,9 @@ before(async () => {
   platform = await startPlatform({
     subnet: SUBNET,
     hosts: 1,
-    environment: { HOWDAH_LOG_LEVEL: 'debug' },
+    environment: { HOWDAH_LOG_LEVEL: 'debug', HOWDAH_ARCHIVE_CHECK_SECONDS: '4' },
   })
+  store = await startS3()
   await createEverything()
   processes = sampler.stop()
   await collectStored()
@@ -47,6 +56,7 @@ before(async () => {
 after(async () => {
   await admin?.end()
   await platform?.stop()
+  await store?.[Symbol.asyncDispose]()
 })
 
 function keep(name: string, secret: string | undefined): string {
@@ -56,7 +66,11 @@ function keep(name: string, secret: string | undefined): string {
 }
 
 async function howdah(...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await platform.howdah(args, { timeoutMs: 180_000 })
+  return await type('', ...args)
+}
+
+async function type(input: string, ...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await platform.howdah(args, { timeoutMs: 180_000, input })
   assert.equal(code, 0, `howdah ${args.join(' ')}: ${stderr}`)
   return stdout
 }
@@ -88,7 +102,9 @@ async function createEverything(): Promise<void> {
     'password after rotation',
     (JSON.parse(await howdah(...rotate)) as Printed).credentials?.password,
   )
-  const second = ['cluster', 'create', 'second', '--instances', '1', '-o', 'json']
+  const secretKey = await addStore()
+  const far = ['--instances', '1', '--repository', 'far']
+  const second = ['cluster', 'create', 'second', ...far, '-o', 'json']
   keep(
     'password in the second',
     (JSON.parse(await howdah(...second)) as Printed).credentials?.password,
@@ -96,12 +112,67 @@ async function createEverything(): Promise<void> {
   // For as long as a busy machine may keep us from looking.
   await howdah('psql', 'second', '--', '-c', 'select pg_sleep(3)')
   await createTokens()
-  // It begins by itself; without one there is a route of which nothing is known.
-  await until('the first backup', 180_000, async () => {
-    const { body } = await platform.api<{ data: unknown[] }>('GET', '/v1/clusters/demo/backups')
-    return body.data.length > 0 ? { value: true } : { seen: 'none' }
-  })
+  // Without one there is a route of which nothing is known.
+  await firstBackup('demo')
+  await useStore(secretKey)
   statements = await statementsOfRotation(`${path}/given/rotate-password`)
+}
+
+/** It begins by itself; nothing of it runs any more. */
+async function firstBackup(name: string): Promise<Backup> {
+  return await until(`the first backup of ${name}`, 180_000, async () => {
+    const path = `/v1/operations?cluster=${name}&limit=100`
+    const { body: operations } = await platform.api<{ data: Operation[] }>('GET', path)
+    const made = operations.data.find(({ kind }) => kind === 'create-backup')
+    const { body } = await platform.api<{ data: Backup[] }>('GET', `/v1/clusters/${name}/backups`)
+    const [first] = body.data
+    const isMade = made?.state === 'succeeded' && first !== undefined
+    return isMade ? { value: first } : { seen: made?.state ?? 'none' }
+  })
+}
+
+/** As stores make them. */
+function secretKeyFor(key: string): string {
+  const secret = keep(`secret of ${key}`, randomBytes(30).toString('base64'))
+  store.addKey(key, secret)
+  return secret
+}
+
+/** Returns the secret that it is to be changed to. */
+async function addStore(): Promise<string> {
+  const file = join(platform.home, 'store.pem')
+  await writeFile(file, store.caPem, { mode: 0o600 })
+  const { endpoint, port, bucket } = store
+  const place = ['--endpoint', endpoint, '--port', String(port), '--bucket', bucket]
+  const reached = ['--uri-style', 'path', '--allow-private', '--ca-file', file]
+  await type(secretKeyFor('first'), 'repo', 'add', 'far', ...place, ...reached, '--key', 'first')
+  return secretKeyFor('second')
+}
+
+/** All that reads there, with a death in the middle; then keys that are refused. */
+async function useStore(secretKey: string): Promise<void> {
+  const { label } = await firstBackup('second')
+  await howdah('drill', 'restore', 'second')
+  const { reply, operation } = await dieAlong<ClusterAccepted>(
+    platform,
+    ['fork-cluster/replay:before'],
+    { method: 'POST', path: '/v1/clusters/second/fork', body: { name: 'twin', instances: 1 } },
+    120_000,
+  )
+  assert.equal(operation.state, 'succeeded', JSON.stringify(operation.error))
+  keep('password of a fork', reply.credentials?.password)
+  await howdah('restore', 'second', '--backup', label, '--confirm', 'second')
+  await type(secretKey, 'repo', 'update', 'far', '--key', 'second')
+  const refused = ['repo', 'update', 'far', '--key', 'nobody']
+  const input = keep('secret that was refused', randomBytes(30).toString('base64'))
+  assert.notEqual((await platform.howdah(refused, { input })).code, 0)
+  for (const key of ['first', 'second']) store.revokeKey(key)
+  await superuserSql(platform, 'second', "select pg_create_restore_point('x'), pg_switch_wal()")
+  await until('archiving to be refused', 60_000, async () => {
+    const { body } = await platform.api<{ data: Event[] }>('GET', '/v1/events?limit=1000')
+    const kinds = body.data.map(({ kind }) => kind)
+    return kinds.includes('archive.failing') ? { value: true } : { seen: `${kinds.length} events` }
+  })
 }
 
 /** What sessions show while a password is changed; a lock holds the change up until it was seen. */
@@ -145,7 +216,8 @@ async function createTokens(): Promise<void> {
   await platform.waitOperation(replayed.body.operation.id, 60_000)
 }
 
-const PUBLIC_SECRETS = /certificate$/
+/** The id of a store's key is an argument of commands, and stands in the store's own answers. */
+const PUBLIC_SECRETS = /certificate$|^key$/
 
 /**
  * What lies sealed or in protected files: keys, and every password that the platform made for
@@ -192,8 +264,13 @@ test('the search finds secrets where they belong: it can fail', () => {
   const configuration = listFiles(join(platform.home, 'hosts/host-1/config'))
     .filter(({ path }) => path.endsWith('patroni.yml'))
     .map(({ path }) => needles.findIn(readLatin(path)).length)
-  assert.equal(configuration.length, 2)
+  assert.equal(configuration.length, 3)
   assert.ok(configuration.every((count) => count >= 5))
+  const archiving = listFiles(join(platform.home, 'hosts/host-1/config'))
+    .filter(({ path }) => path.endsWith('pgbackrest.conf'))
+    .flatMap(({ path }) => needles.findIn(readLatin(path)))
+  assert.equal(archiving.filter((name) => name.startsWith('cipher of ')).length, 3)
+  assert.equal(archiving.filter((name) => /^secret of (?:second|rep_)/.test(name)).length, 2)
   const name = 'password after rotation'
   const secret = secrets.get(name) as string
   for (const text of [
@@ -218,6 +295,10 @@ test('no log holds a secret, not even PostgreSQL’s own that writes every state
     'PostgreSQL was not talkative',
   )
   assert.ok(
+    postgres.some(([, text]) => /ERROR: \[\d{3}\].*archive|InvalidAccessKeyId/.test(text)),
+    'the program that archives was not talkative',
+  )
+  assert.ok(
     texts.some(([, text]) => text.includes('"level":20')),
     'the platform was not talkative',
   )
@@ -228,6 +309,10 @@ test('no process shows a secret in its arguments or environment', () => {
   assert.ok(
     processes.some((text) => text.includes('patroni.yml')),
     'no Patroni was seen',
+  )
+  assert.ok(
+    processes.some((text) => /pgbackrest\0.*\0restore\0/.test(text)),
+    'no restore was seen',
   )
   assert.ok(
     processes.some((text) => /(?:^|\/)psql\0/.test(text)),
@@ -315,7 +400,7 @@ test('what holds a secret is readable by its owner alone', () => {
   )
   assert.deepEqual(inData, [])
   const named =
-    /(?:\.key|\.pem|token|(?:cli|identity|spec)\.json|pgpass|userlist\.txt|patroni\.yml)$/
+    /(?:\.key|\.pem|token|(?:cli|identity|spec)\.json|pgpass|userlist\.txt|patroni\.yml|rest.conf)$/
   const widened = files.filter(
     ({ path, mode }) =>
       (mode & 0o077) !== 0 && named.test(path) && !/\/ca\.pem$|\/clusters\/.*\.pem$/.test(path),

@@ -1,7 +1,7 @@
 // Owns what may happen to the store of a cluster while it works, and the trial of each: it is told
 // within a minute, the clients of the cluster notice nothing, and archiving goes on by itself when
 // the cause is gone.
-import { readFile } from 'node:fs/promises'
+import { chown, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BackupStatus } from '@howdah/core/contract/backups.ts'
 import type { Cluster } from '@howdah/core/contract/clusters.ts'
@@ -115,7 +115,10 @@ export async function endSegment({ platform, cluster }: ClusterStage): Promise<v
   await superuserSql(platform, cluster.cluster.name, text)
 }
 
-/** The name of one that lies beyond the end of the timeline before the present one. */
+/**
+ * One that lies beyond the end of the timeline before the present one: its name, what is there once
+ * it was archived, and what puts a part of it there to be archived, with its last byte.
+ */
 export async function leftSegment({ platform, cluster }: ClusterStage) {
   const { name } = cluster.cluster
   const { instances } = (await platform.api<Cluster>('GET', `/v1/clusters/${name}`)).body
@@ -129,7 +132,19 @@ export async function leftSegment({ platform, cluster }: ClusterStage) {
   const [timeline, lsn] = history.trim().split('\n').at(-1)?.split('\t') ?? []
   const number = segmentOf(parseLsn(lsn ?? '') ?? 0n) + 1
   const segment = formatSegmentName({ timeline: Number(timeline), number })
-  return { wal, name: segment, content: await readFile(join(wal, present)) }
+  const content = await readFile(join(wal, present))
+  const { uid, gid } = await stat(wal)
+  const keep = async (last: number): Promise<void> => {
+    content[content.length - 1] = last
+    for (const [path, text] of [
+      [segment, content],
+      [`archive_status/${segment}.ready`, ''],
+    ] as const) {
+      await writeFile(join(wal, path), text, { mode: 0o600 })
+      await chown(join(wal, path), uid, gid)
+    }
+  }
+  return { name: segment, done: join(wal, `archive_status/${segment}.done`), keep }
 }
 
 const EVENTS_MAX = 1000

@@ -18,12 +18,20 @@ function entry(at: number, detail: Detail, more: Partial<Entry> = {}): Entry {
   }
 }
 
+const RICH = Array.from({ length: 10 }, (_, index): [number, number] => [index + 1, 1000])
+
 function holding(more: Partial<Holding> = {}): Holding {
-  const balances = new Map(Array.from({ length: 10 }, (_, index) => [index + 1, 1000]))
-  const empty = { instance: 'one', values: [], registers: new Map(), lists: new Map(), balances }
-  return { ...empty, ...more }
+  const empty = { instance: 'one', values: [], registers: new Map(), lists: new Map() }
+  return { ...empty, balances: new Map(RICH), ...more }
 }
 
+const transfer = (value: number, amount: number): Detail => ({
+  kind: 'transfer',
+  value,
+  from: 1,
+  to: 2,
+  amount,
+})
 const insert = (value: number): Detail => ({ kind: 'insert', value })
 const change = (from: number, to: number): Detail => ({ kind: 'compare-and-set', key: 1, from, to })
 const by = (instance: string, timeline: number) => ({ by: { instance, timeline } })
@@ -143,7 +151,33 @@ const CASES: { name: string; entries: Entry[]; holdings: Holding[]; says: RegExp
       name: 'money was made',
       entries: [entry(1, { kind: 'sum', sum: 9999 })],
       holdings: [holding({ balances: new Map([[1, 10_001]]) })],
-      says: [/sum other than 10000 was read: 1/, /the money is not 10000/],
+      says: [
+        /sum other than 10000 was read: 1/,
+        /the money is not 10000/,
+        /accounts on one whose balance is not that of its transfers: 1, e.g. 1/,
+      ],
+    },
+    {
+      name: 'a transfer that happened, one that did not, and one that nobody knows of',
+      entries: [
+        entry(1, transfer(1, 10)),
+        entry(2, transfer(2, 20), { outcome: 'fail' }),
+        entry(3, transfer(3, 40), { outcome: 'unknown' }),
+      ],
+      holdings: [holding({ values: [1, 3], balances: new Map([...RICH, [1, 950], [2, 1050]]) })],
+      says: 'nothing',
+    },
+    {
+      name: 'an acknowledged transfer is gone, and no money is missing',
+      entries: [entry(1, transfer(1, 10))],
+      holdings: [holding()],
+      says: [/acknowledged rows missing on one: 1/],
+    },
+    {
+      name: 'a transfer is there, and the money was not moved',
+      entries: [entry(1, transfer(1, 10))],
+      holdings: [holding({ values: [1] })],
+      says: [/accounts on one whose balance is not that of its transfers: 2, e.g. 1/],
     },
   ]
 

@@ -55,7 +55,9 @@ export function checkHistory(entries: readonly Entry[], holdings: readonly Holdi
 function checkInserts(entries: readonly Entry[], holdings: readonly Holding[]) {
   const valuesOf = (outcome: Entry['outcome']) =>
     entries.flatMap(({ outcome: is, detail }) =>
-      is === outcome && detail.kind === 'insert' ? [detail.value] : [],
+      is === outcome && (detail.kind === 'insert' || detail.kind === 'transfer')
+        ? [detail.value]
+        : [],
     )
   const promised = valuesOf('ok')
   const refused = valuesOf('fail')
@@ -130,7 +132,26 @@ function checkBank(entries: readonly Entry[], holdings: readonly Holding[]): str
   return [
     ...describeAnomaly(`a sum other than ${total} was read`, sums),
     ...describeAnomaly(`the money is not ${total} any more`, ends),
+    ...holdings.flatMap((held) => checkTransfers(entries, held)),
   ]
+}
+
+/** Each transfer is there with both its sides, or not at all. */
+function checkTransfers(entries: readonly Entry[], held: Holding): string[] {
+  const there = new Set(held.values)
+  const expected = new Map<number, number>()
+  const move = (account: number, amount: number) =>
+    expected.set(account, (expected.get(account) ?? OPENING_BALANCE) + amount)
+  for (const { detail } of entries) {
+    if (detail.kind !== 'transfer' || !there.has(detail.value)) continue
+    move(detail.from, -detail.amount)
+    move(detail.to, detail.amount)
+  }
+  const wrong = [...held.balances]
+    .filter(([account, balance]) => balance !== (expected.get(account) ?? OPENING_BALANCE))
+    .map(([account]) => account)
+  const said = `accounts on ${held.instance} whose balance is not that of its transfers`
+  return describeAnomaly(said, wrong)
 }
 
 function checkAgreement(holdings: readonly Holding[]): string[] {

@@ -21,6 +21,14 @@ export interface Cut {
   how: 'drop' | 'refuse'
 }
 
+/** What all of a host has to run on. */
+export interface CpuLimit {
+  /** Share of one processor; undefined: as much as there is. */
+  limit(share: number | undefined): Promise<void>
+  /** Of all periods in which it wanted more than its share, and stood still for the rest. */
+  starvedMs(): Promise<number>
+}
+
 export interface StageHost {
   name: string
   address: string
@@ -39,8 +47,7 @@ export interface StageHost {
   plug?(): Promise<void>
   cut?(cut: Cut): Promise<void>
   mend?(): Promise<void>
-  /** Share of one processor that all of it may use; undefined: no limit. */
-  limitCpu?(share: number | undefined): Promise<void>
+  cpu?: CpuLimit
 }
 
 export interface Stage extends AsyncDisposable {

@@ -23,13 +23,22 @@ export interface FaultContext {
 export interface Injected {
   /** One sentence: what was done to whom. */
   says: string
+  /** Of what may be done and change nothing: asked just before it is healed. */
+  measure?(): Promise<Effect>
   heal(): Promise<void>
+}
+
+export interface Effect {
+  /** In figures. */
+  says: string
+  /** That there was none: a round with it proves nothing. */
+  problems: string[]
 }
 
 export interface Fault {
   name: string
   /** What a host of the stage must be able to do. */
-  needs?: 'powerOff' | 'unplug' | 'cut'
+  needs?: 'powerOff' | 'unplug' | 'cut' | 'cpu'
   /**
    * Healed when another instance has acknowledged its first write, if that is sooner: the worst
    * moment.
@@ -45,6 +54,19 @@ const nothing = async () => {}
 /** How long a fault, or the rest after it, lasts is what it is: no condition ends it. */
 export function lasting(ms: number): Promise<void> {
   return delay(ms)
+}
+
+/** Heals it whatever happens meanwhile; undefined where what it does is not measured. */
+export async function during(
+  injected: Pick<Injected, 'measure' | 'heal'>,
+  end: Promise<void>,
+): Promise<Effect | undefined> {
+  try {
+    await end
+    return await injected.measure?.()
+  } finally {
+    await injected.heal()
+  }
 }
 
 function pick<T>(random: () => number, from: readonly T[]): T {
@@ -165,6 +187,42 @@ function hostFreeze(name: string, target: Target, holdMs: Fault['holdMs']): Faul
   }
 }
 
+/** Less than this share of the time without a processor is no host that was slowed. */
+const STARVED_SHARE_MIN = 0.2
+
+/** Undefined where the host's processes cannot be given less. */
+export async function slowHost(host: StageHost, share: number): Promise<Injected | undefined> {
+  const { cpu } = host
+  if (cpu === undefined) return undefined
+  const before = await cpu.starvedMs()
+  const beganMs = performance.now()
+  await cpu.limit(share)
+  return {
+    says: `${host.name} slowed to ${Math.round(share * 100)} % of a processor`,
+    async measure() {
+      const ms = performance.now() - beganMs
+      const starved = ((await cpu.starvedMs()) - before) / ms
+      const says = `it stood still in ${Math.round(starved * 100)} % of its periods`
+      return { says, problems: starved < STARVED_SHARE_MIN ? [`no fault: ${says}`] : [] }
+    },
+    heal: () => cpu.limit(undefined),
+  }
+}
+
+function hostSlow(name: string, target: Target): Fault {
+  return {
+    name,
+    needs: 'cpu',
+    holdMs: SLOW_MS,
+    async inject(context) {
+      const host = target(context)
+      const injected = await slowHost(host, SLOW_SHARE)
+      if (injected === undefined) throw new Error(`${host.name} cannot be slowed`)
+      return injected
+    },
+  }
+}
+
 /** The power goes, what was not flushed is lost, and the network does not even answer. */
 function powerOff(name: string, targets: (context: FaultContext) => StageHost[]): Fault {
   return {
@@ -212,6 +270,8 @@ function cutOff(name: string, target: Target, cut: Cut, holdMs: Fault['holdMs'])
   }
 }
 
+const SLOW_MS = [10_000, 25_000] as const
+const SLOW_SHARE = 0.05
 const CUT_MS = [5000, 25_000] as const
 /** If nobody takes over. */
 const THAW_MS = [30_000, 30_000] as const
@@ -237,6 +297,9 @@ export const FAULTS: readonly Fault[] = [
   { ...hostFreeze('leader-host-thaw-at-takeover', leaderHost, THAW_MS), healsAtTakeover: true },
   hostFreeze('leader-host-freeze-past-lease', leaderHost, [25_000, 35_000]),
   hostFreeze('sync-host-freeze', syncHost, [5000, 15_000]),
+  hostSlow('leader-host-slow', leaderHost),
+  hostSlow('sync-host-slow', syncHost),
+  hostSlow('gateway-host-slow', gatewayHost),
   powerOff('leader-power-off', ({ topology }) => [topology.leader.host]),
   powerOff('sync-power-off', (context) => [syncHost(context)]),
   powerOff('all-power-off', ({ stage }) => [...stage.hosts]),

@@ -7,7 +7,7 @@ import https from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { pipeline } from 'node:stream/promises'
 import { issueCertificate } from '../../control-plane/src/certificates.ts'
-import { startS3, type TestS3 } from './s3.ts'
+import { STORE_NAMES, startS3, type TestS3 } from './s3.ts'
 
 export type S3Fault =
   /** With a store's own words. */
@@ -47,7 +47,7 @@ interface State {
 export async function startFaultyS3(): Promise<FaultyS3> {
   const store = await startS3()
   const { authority } = store
-  const issue = (days: number) => issueCertificate(authority, 'localhost', ['localhost'], days)
+  const issue = (days: number) => issueCertificate(authority, 'localhost', STORE_NAMES, days)
   const [valid, expired] = await Promise.all([issue(1), issue(-1 / (24 * 60))])
   const contextOf = ({ certificatePem: cert, keyPem: key }: typeof valid) => ({ cert, key })
   const agent = new https.Agent({ keepAlive: true, ca: store.caPem })
@@ -148,6 +148,8 @@ async function passOn(
   const upstream = https.request({
     host: store.endpoint,
     port: store.port,
+    // Whatever the client calls it.
+    servername: store.endpoint,
     agent,
     method: request.method,
     path: request.url,

@@ -13,7 +13,8 @@ export type Detail =
   | { kind: 'compare-and-set'; key: number; from: number; to: number }
   | { kind: 'read'; key: number; value: number }
   | { kind: 'lists'; moves: Move[] }
-  | { kind: 'transfer'; from: number; to: number; amount: number }
+  /** `value` is written beside it: what of all transfers is there can be told. */
+  | { kind: 'transfer'; value: number; from: number; to: number; amount: number }
   | { kind: 'sum'; sum: number }
   | { kind: 'connect' }
 

@@ -22,6 +22,7 @@ export interface Inventory {
  */
 const HISTORY = [
   'event',
+  'guard_event',
   'operation',
   'operation_step',
   'task',
@@ -42,6 +43,7 @@ const VOLATILE_COLUMNS = [
   'applied_revision',
   'facts',
   'services',
+  'canaries',
   'sealed',
   'message',
   'checked_at',

@@ -170,7 +170,8 @@ function namespaceHost(parts: HostParts): StageHost {
   const processes = () => findHomeProcesses(root)
 
   async function end(): Promise<void> {
-    await group.thaw?.()
+    await group.freezer?.thaw()
+    await group.cpu?.limit(undefined)
     const pid = init?.pid === undefined ? undefined : await childOf(init.pid)
     // The first process of a PID namespace takes all others with it, at once.
     if (pid !== undefined) signalProcess(pid, 'SIGKILL')
@@ -191,12 +192,12 @@ function namespaceHost(parts: HostParts): StageHost {
       init = await startInit(parts, logFile)
     },
     async freeze() {
-      if (group.freeze === undefined) signalAll(processes, 'SIGSTOP')
-      else await group.freeze()
+      if (group.freezer === undefined) signalAll(processes, 'SIGSTOP')
+      else await group.freezer.freeze()
     },
     async thaw() {
-      if (group.thaw === undefined) signalAll(processes, 'SIGCONT')
-      else await group.thaw()
+      if (group.freezer === undefined) signalAll(processes, 'SIGCONT')
+      else await group.freezer.thaw()
     },
     async powerOff() {
       await disk.losePower()
@@ -208,7 +209,7 @@ function namespaceHost(parts: HostParts): StageHost {
     plug: port.plug,
     cut: port.cut,
     mend: port.mend,
-    ...(group.limitCpu === undefined ? {} : { limitCpu: group.limitCpu }),
+    ...(group.cpu === undefined ? {} : { cpu: group.cpu }),
   }
 }
 

@@ -149,6 +149,8 @@ export function makePlatform(
   }
 }
 
+const UNENDED: readonly string[] = ['scheduled', 'pending', 'running']
+
 async function waitOperation(
   api: TestPlatform['api'],
   id: string,
@@ -157,7 +159,7 @@ async function waitOperation(
   return until(`operation ${id} to end`, timeoutMs, async () => {
     const { status, body } = await api<Operation>('GET', `/v1/operations/${id}`)
     if (status !== 200) return { seen: `${status} ${JSON.stringify(body)}` }
-    if (body.state !== 'pending' && body.state !== 'running') return { value: body }
+    if (!UNENDED.includes(body.state)) return { value: body }
     const step = body.steps.find(({ state }) => state === 'running')
     return { seen: `${body.state}, ${step?.name ?? 'between steps'}: ${step?.message ?? ''}` }
   })

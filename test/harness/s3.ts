@@ -23,6 +23,8 @@ export interface TestS3 extends AsyncDisposable {
   secret: string
   caPem: string
   authority: Authority
+  /** Another bucket, for who puts its name before the endpoint's. */
+  named: { bucket: string; endpoint: string; directory: string }
   /** Objects as files, below the bucket. */
   directory: string
   /** As a store that is away: connections are refused until `start`. */
@@ -42,6 +44,11 @@ interface Account {
 const ACCOUNT = 'S3RVER'
 const BUCKET = 'backups'
 const ADDRESS = '127.0.0.1'
+/** Together a name that needs no DNS: the address above, as C reads it. */
+const NAMED = { bucket: '0177', endpoint: '0.0.1' }
+const NAMED_HOST = `${NAMED.bucket}.${NAMED.endpoint}`
+/** By which the store is called. */
+export const STORE_NAMES: readonly string[] = ['localhost', NAMED_HOST]
 
 /** `parent`: where objects are kept; with other temporary files unless given. */
 export async function startS3(parent = tmpdir()): Promise<TestS3> {
@@ -51,7 +58,7 @@ export async function startS3(parent = tmpdir()): Promise<TestS3> {
   ) as { DUMMY_ACCOUNT: Account }
   const directory = await mkdtemp(join(parent, 'howdah-test-s3-'))
   const authority = await createAuthority('test s3')
-  const tls = await issueCertificate(authority, 'localhost', ['localhost'], 1)
+  const tls = await issueCertificate(authority, 'localhost', STORE_NAMES, 1)
   let port = 0
   let server: Server | undefined
   const start = async () => {
@@ -60,9 +67,9 @@ export async function startS3(parent = tmpdir()): Promise<TestS3> {
       port,
       silent: true,
       directory,
-      // The program that backs up speaks both; a name per bucket would need a DNS of its own.
-      vhostBuckets: false,
-      configureBuckets: [{ name: BUCKET, configs: [] }],
+      // The name of a bucket is all that it is called, unless that is `localhost`.
+      vhostBuckets: true,
+      configureBuckets: [BUCKET, NAMED_HOST].map((name) => ({ name, configs: [] })),
       cert: tls.certificatePem,
       key: tls.keyPem,
     })
@@ -81,6 +88,7 @@ export async function startS3(parent = tmpdir()): Promise<TestS3> {
     secret: ACCOUNT,
     caPem: authority.certificatePem,
     authority,
+    named: { ...NAMED, directory: join(directory, NAMED_HOST) },
     directory: join(directory, BUCKET),
     start,
     stop,

@@ -163,7 +163,8 @@ async function doMove(
 }
 
 /** Moves money, and sometimes counts all of it. */
-function bank({ schema, random }: ClientNeeds): () => NextOperation {
+function bank({ schema, number, random }: ClientNeeds): () => NextOperation {
+  const value = makeValues(number)
   return () => {
     if (random() < 0.2) {
       return {
@@ -177,7 +178,8 @@ function bank({ schema, random }: ClientNeeds): () => NextOperation {
       }
     }
     const [from, to] = [pick(random, ACCOUNTS), pick(random, ACCOUNTS)]
-    const detail: Detail = { kind: 'transfer', from, to, amount: pick(random, 20) }
+    const amount = pick(random, 20)
+    const detail: Detail = { kind: 'transfer', value: value(), from, to, amount }
     return {
       detail,
       async operation(attempt) {
@@ -185,6 +187,7 @@ function bank({ schema, random }: ClientNeeds): () => NextOperation {
           const change = `update ${schema}.account set balance = balance + $1 where id = $2`
           await client.query(change, [-detail.amount, from])
           await client.query(change, [detail.amount, to])
+          await client.query(`insert into ${schema}.entry values ($1)`, [detail.value])
         })
         return { detail, by }
       },
