@@ -1,15 +1,18 @@
 // The promise: a way in that does not carry clients is told of although all of its services are up,
-// and what it went through refuses nobody who comes later.
+// what it went through refuses nobody who comes later, and readers stay on no replica that is
+// behind.
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import type { Cluster } from '@howdah/core/contract/clusters.ts'
 import type { Host } from '@howdah/core/contract/hosts.ts'
 import type { Event } from '@howdah/core/contract/operations.ts'
-import type { TestCluster } from '../harness/cluster.ts'
+import type pg from 'pg'
+import { connect, type TestCluster } from '../harness/cluster.ts'
 import { commandHostService, serviceProcess } from '../harness/host.ts'
 import { LONG } from '../harness/long.ts'
 import { explainFailures, startPlatform, type TestPlatform } from '../harness/platform.ts'
 import { askPooler, findGateway, type GatewayPlace } from '../harness/pooler.ts'
+import { superuserSql } from '../harness/superuser-sql.ts'
 import { until } from '../harness/until.ts'
 
 const SETTLE_TIMEOUT_MS = 90_000
@@ -127,4 +130,34 @@ test('a gateway that carries no writes is told, though its services are ready', 
   const { readiness } = await well()
   assert.equal(readiness.checks.find(({ name }) => name === 'writes')?.ok, true)
   assert.equal(serviceProcess(platform, gateway.host, service)?.pid, pooler.pid)
+})
+
+/** A query of the reader that failed would be the test's failure. */
+async function readsFrom(reader: pg.Client, isReplica: boolean): Promise<void> {
+  const where = isReplica ? 'the replica' : 'the leader'
+  await until(`the reader to be on ${where}`, SETTLE_TIMEOUT_MS, async () => {
+    const { rows } = await reader.query('select pg_is_in_recovery() as found')
+    return rows[0]?.found === isReplica ? { value: true } : { seen: JSON.stringify(rows) }
+  })
+}
+
+test('a pooled reader leaves a replica that is behind, and comes back', LONG, async () => {
+  const { instances } = await well()
+  const replica = instances.find(({ role }) => role !== 'leader')
+  assert.ok(replica)
+  const onReplica = (text: string) => superuserSql(platform, 'alive', text, replica)
+  const reader = await connect({ cluster: alive, purpose: 'read' })
+  try {
+    await readsFrom(reader, true)
+    await onReplica('select pg_wal_replay_pause()')
+    // More than the 16 MB that a reader is allowed to miss.
+    const rows = 'select repeat(md5(n::text), 30) from generate_series(1, 40000) n'
+    await platform.sql({ cluster: alive }, `create table junk as ${rows}`)
+    await readsFrom(reader, false)
+    await onReplica('select pg_wal_replay_resume()')
+    await readsFrom(reader, true)
+  } finally {
+    await onReplica('select pg_wal_replay_resume()').catch(() => undefined)
+    await reader.end()
+  }
 })

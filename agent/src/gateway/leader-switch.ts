@@ -9,6 +9,7 @@ import type { ClusterWatch } from '../dcs/cluster-watch.ts'
 import type { EventStore } from '../event-store.ts'
 import type { ClusterHearing } from '../sentinel/heartbeats.ts'
 import { makeWake, pause } from '../wake.ts'
+import { followReaders } from './follow-readers.ts'
 import { commandHaproxy } from './haproxy-runtime.ts'
 import type { LastLeaders } from './last-leaders.ts'
 import { makeLeaderProbe } from './leader-probe.ts'
@@ -21,7 +22,6 @@ type Gateway = WatchedCluster['localGateways'][number]
 
 /** What HAProxy has is compared with what it should have this often: it may have been restarted. */
 const RESYNC_MS = 200
-const READERS_LATER_MS = 1000
 const REFRESH_TIMEOUT_MS = 1000
 const HISTORY_TIMEOUT_MS = 10_000
 
@@ -59,6 +59,7 @@ export function startLeaderSwitch(needs: Needs): LeaderSwitch {
   const { cluster, gateway, watch, signal } = needs
   const log = needs.log.child({ gateway: gateway.name })
   const socket = join(needs.rootPath, gateway.socket)
+  const haproxy = (commands: readonly string[]) => commandHaproxy(socket, commands)
   const open = () => openConsole(cluster, writePoolerOf(gateway))
   const hold = startPoolerHold({ open, log, signal })
   const drains = makeReplicaDrains(socket, cluster, readPoolerOf(gateway))
@@ -68,21 +69,19 @@ export function startLeaderSwitch(needs: Needs): LeaderSwitch {
     watch,
     hold,
     drained: drains.drained,
-    haproxy: (commands) => commandHaproxy(socket, commands),
+    haproxy,
     becomesWritable: probe.becomesWritable,
     isReplica: probe.isReplica,
     lastLeader: needs.leaders.of(gateway.id),
     onFirst: (leader) => noteLeader(needs, leader, Promise.resolve()),
-    onChange(change) {
-      noteLeader(needs, change.leader, tellChange(needs, change))
-      void moveReaders(needs)
-    },
+    onChange: (change) => noteLeader(needs, change.leader, tellChange(needs, change)),
     log,
   })
   const rounds = makeRounds(settler.settle, { watch, log, signal })
   const done = (async () => {
     await drains.endAll().catch(() => undefined)
-    await rounds.run()
+    const reconnect = () => reconnectPooler(cluster, readPoolerOf(gateway))
+    await Promise.all([rounds.run(), followReaders({ haproxy, reconnect, log }, signal)])
     await hold.done
   })()
   return {
@@ -157,15 +156,6 @@ function makeRounds(
   }
 }
 
-/**
- * Readers of the instance that leads now are handed over to replicas, as their transactions end.
- * That is many logins: not in the moment when writers log in, too.
- */
-async function moveReaders({ cluster, gateway, signal }: Needs): Promise<void> {
-  await pause(READERS_LATER_MS, signal)
-  await reconnect(cluster, readPoolerOf(gateway)).catch(() => undefined)
-}
-
 /** Nobody waits for the disk. */
 function noteLeader(
   { gateway, leaders, log }: Pick<Needs, 'gateway' | 'leaders' | 'log'>,
@@ -211,7 +201,7 @@ async function tellChange(
   })
 }
 
-async function reconnect(cluster: WatchedCluster, pooler: PoolerAddress): Promise<void> {
+async function reconnectPooler(cluster: WatchedCluster, pooler: PoolerAddress): Promise<void> {
   const adminConsole = await openConsole(cluster, pooler)
   await adminConsole.reconnect().finally(() => adminConsole.close())
 }
