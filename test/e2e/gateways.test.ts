@@ -145,19 +145,22 @@ test('a pooled reader leaves a replica that is behind, and comes back', LONG, as
   const { instances } = await well()
   const replica = instances.find(({ role }) => role !== 'leader')
   assert.ok(replica)
-  const onReplica = (text: string) => superuserSql(platform, 'alive', text, replica)
+  const findReplay = `select pid from pg_stat_activity where backend_type = 'startup'`
+  const [replay] = await superuserSql<{ pid: number }>(platform, 'alive', findReplay, replica)
+  assert.ok(replay)
   const reader = await connect({ cluster: alive, purpose: 'read' })
   try {
     await readsFrom(reader, true)
-    await onReplica('select pg_wal_replay_pause()')
+    // Patroni would end a pause by pg_wal_replay_pause() at once.
+    process.kill(replay.pid, 'SIGSTOP')
     // More than the 16 MB that a reader is allowed to miss.
     const rows = 'select repeat(md5(n::text), 30) from generate_series(1, 40000) n'
     await platform.sql({ cluster: alive }, `create table junk as ${rows}`)
     await readsFrom(reader, false)
-    await onReplica('select pg_wal_replay_resume()')
+    process.kill(replay.pid, 'SIGCONT')
     await readsFrom(reader, true)
   } finally {
-    await onReplica('select pg_wal_replay_resume()').catch(() => undefined)
+    process.kill(replay.pid, 'SIGCONT')
     await reader.end()
   }
 })
