@@ -51,13 +51,15 @@ export function formatBackup(paint: Paint, backup: Backup): string[] {
   ])
 }
 
+const formatSegments = (count: number) => (count === 1 ? '1 segment' : `${count} segments`)
+
 export function formatPlan(paint: Paint, plan: RestorePlan): string[] {
   const to = plan.wal_to ?? 'the end of the archive'
   return formatFields(paint, [
     ['to', plan.target],
     ['accuracy', plan.accuracy],
     ['backup', `${plan.backup} in ${plan.repository}, ${formatBytes(plan.size_bytes)}`],
-    ['WAL', `${plan.wal_from} to ${to}, at most ${plan.wal_segments} segments`],
+    ['WAL', `${plan.wal_from} to ${to}, at most ${formatSegments(plan.wal_segments)}`],
     ['takes about', plan.estimated_ms === null ? 'unknown' : formatDuration(plan.estimated_ms)],
   ])
 }

@@ -1,7 +1,8 @@
 // Owns what a plan of a restore says to people: how much is fetched and replayed, and how long that
 // took before.
+import type { BackupInfo } from '@howdah/core/backup-info.ts'
 import type { RestorePlan } from '@howdah/core/contract/backups.ts'
-import type { RecoveryPlan } from '@howdah/core/recovery-plan.ts'
+import type { RecoveryPlan, RecoveryTarget } from '@howdah/core/recovery-plan.ts'
 import { parseLsn, segmentOf } from '@howdah/core/wal.ts'
 import type { Queryable } from '../database.ts'
 import { type BackupRow, listBackups } from '../db/backups.ts'
@@ -16,20 +17,34 @@ export async function describePlan(
   const { backup, target } = plan
   const repository = await findRepository(db, backup.repository_id)
   const status = parseStatus((await activeStanza(db, clusterId))?.status)
-  const archived = status?.archivedLsn ?? null
-  const to = target.kind === 'lsn' ? target.value : archived
-  const segments = to === null ? 0 : segmentsBetween(backup.info.lsn_start, to)
+  const span = spanOf(backup.info, target, status?.archivedLsn ?? null)
   return {
     backup: backup.label,
     repository: repository?.name ?? '',
     target: plan.said,
     wal_from: backup.info.lsn_start,
-    wal_to: target.kind === 'immediate' ? backup.info.lsn_stop : to,
-    wal_segments: target.kind === 'immediate' ? 1 : segments,
+    wal_to: span.to,
+    wal_segments: span.segments,
     size_bytes: backup.info.size_bytes,
     estimated_ms: estimate(await listBackups(db, clusterId), backup),
     accuracy: plan.accuracy,
   }
+}
+
+/**
+ * Pure: how far WAL is replayed at most. Never less than the backup needs for itself: what is said
+ * of the archive may be older than the backup.
+ */
+export function spanOf(
+  { lsn_start: from, lsn_stop: stop }: Pick<BackupInfo, 'lsn_start' | 'lsn_stop'>,
+  target: RecoveryTarget,
+  archived: string | null,
+): { to: string | null; segments: number } {
+  if (target.kind === 'immediate') return { to: stop, segments: segmentsBetween(from, stop) }
+  const end = target.kind === 'lsn' ? target.value : archived
+  if (end === null) return { to: null, segments: 0 }
+  const to = (parseLsn(end) ?? 0n) < (parseLsn(stop) ?? 0n) ? stop : end
+  return { to, segments: segmentsBetween(from, to) }
 }
 
 function segmentsBetween(from: string, to: string): number {
