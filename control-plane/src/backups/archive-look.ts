@@ -28,7 +28,7 @@ import {
   planListing,
   WHOLE_SEGMENTS_MAX,
 } from './archive-listing.ts'
-import { newGaps, type SeenStatus } from './archive-news.ts'
+import type { SeenStatus } from './archive-news.ts'
 import { type ArchiveStatus, isOnHistory } from './archive-status.ts'
 import { refuseEmptied } from './refuse-emptied.ts'
 import {
@@ -179,8 +179,9 @@ async function compare(place: Place, archiver: ArchiverRow, before: ArchiveStatu
       : oldest === undefined
         ? []
         : missingSegments(readableOf(ranges, broken), { from: oldest, starts, to })
-  // A push that was under way leaves a segment in a place that was emptied meanwhile.
-  if (newGaps(before.gaps, gaps).length > 0) await refuseEmptiedAt(place)
+  // A push that was under way leaves a segment in a place that was emptied meanwhile. Not only for
+  // new gaps: what is missing then may begin at one that was known.
+  if (gaps.length > 0) await refuseEmptiedAt(place)
   return {
     ...history,
     archivedLsn: to === undefined ? before.archivedLsn : formatLsn(endOf(to)),
