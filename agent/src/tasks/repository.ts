@@ -19,7 +19,7 @@ import { resolveProgram } from '../programs.ts'
 import { runProgram } from '../run-program.ts'
 import { checkEndpoint } from './endpoint-check.ts'
 import { TaskError } from './task-error.ts'
-import { startThrottle } from './throttle.ts'
+import { startThrottle, type ThrottleOptions } from './throttle.ts'
 import { localDataDirectories, whileInstanceRuns } from './while-instance-runs.ts'
 
 type PgbackrestAction = Extract<TaskAction, { kind: 'pgbackrest' }>
@@ -76,7 +76,7 @@ export interface OpenRepository {
 interface RunOptions {
   outputBytesMax?: number
   input?: string
-  readBytesPerSecondMax?: number | undefined
+  throttle?: ThrottleOptions | undefined
   politely?: boolean
 }
 
@@ -123,11 +123,10 @@ async function runBounded(
   { root, timeoutMs, signal }: RepositoryContext,
   options: RunOptions = {},
 ): Promise<string> {
-  const rate = options.readBytesPerSecondMax
-  const watch = (pid: number) => startThrottle(pid, rate ?? Number.POSITIVE_INFINITY).end
+  const { throttle } = options
   try {
     return await runProgram({
-      ...(rate === undefined ? {} : { watch }),
+      ...(throttle && { watch: (pid: number) => startThrottle(pid, throttle).end }),
       argv: options.politely === true ? [...POLITELY, ...argv, ...args] : [...argv, ...args],
       timeoutMs,
       user: root.dropTo,
@@ -171,11 +170,12 @@ export async function runPgbackrest(
   )
   if (stranger !== undefined)
     throw new TaskError('refused', `the option ${stranger} is not allowed`)
+  const bytesPerSecondMax = action.readBytesPerSecondMax
   const copied = action.command === 'backup' ? localDataDirectories(action.repository.config) : []
   return await whileInstanceRuns(copied, context.signal, (signal) =>
     withRepository(action.repository, { ...context, signal }, async ({ run }) => ({
       output: await run([...action.options, action.command, ...action.operands], {
-        readBytesPerSecondMax: action.readBytesPerSecondMax,
+        throttle: bytesPerSecondMax === undefined ? undefined : { bytesPerSecondMax, copied },
         politely: action.command === 'backup',
       }),
     })),
